@@ -1,0 +1,1 @@
+"""The `mv-peft` command: one subcommand a file."""

@@ -1,0 +1,17 @@
+"""The errors that mv_peft raises about the world; arguments raise ValueError and TypeError."""
+
+
+class MVPeftError(Exception):
+    """Base class: `except MVPeftError` catches everything that mv_peft raises about files, checkpoints and data."""
+
+
+class VideoDecodeError(MVPeftError, RuntimeError):
+    """A video file cannot be read; the message names the path and the reason."""
+
+
+class AnnotationError(MVPeftError, ValueError):
+    """An annotation file is not in the form its benchmark circulates in; the message names file and line."""
+
+
+class CheckpointError(MVPeftError, ValueError):
+    """A checkpoint does not fit the model; the message names the keys and the way out."""
