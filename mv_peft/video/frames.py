@@ -1,0 +1,36 @@
+"""The batch of frames that reading a video gives."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class VideoFrames:
+    """Frames of one video with their times.
+
+    Attributes:
+        frames: uint8 RGB pictures, shape (frames, height, width, 3).
+        pts_seconds: when each is shown, in seconds from the video's first frame, float64, shape (frames,).
+    """
+
+    frames: np.ndarray
+    pts_seconds: np.ndarray
+
+    def __post_init__(self):
+        if self.frames.ndim != 4 or self.frames.shape[-1] != 3 or self.frames.dtype != np.uint8:
+            raise ValueError(
+                f"`frames` must be uint8 of shape (frames, height, width, 3), "
+                f"got {self.frames.dtype} of shape {self.frames.shape}."
+            )
+        if self.pts_seconds.shape != self.frames.shape[:1]:
+            raise ValueError(
+                f"`pts_seconds` must have shape (frames,) = ({len(self.frames)},), got {self.pts_seconds.shape}."
+            )
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __repr__(self) -> str:
+        times = f"{self.pts_seconds[0]:.3f}..{self.pts_seconds[-1]:.3f}" if len(self) else "none"
+        return f"VideoFrames(frames: uint8 {self.frames.shape}, pts_seconds: {times})"

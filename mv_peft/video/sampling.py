@@ -1,0 +1,133 @@
+"""Which frames stand for a video: pure arithmetic on frame counts and frame times.
+
+A sampling is one of four index rules, over all frames or (`fps_`) over one frame a second, which is how the papers'
+benchmarks were prepared:
+
+| name        | frames kept of n, at most k       | where it comes from                                    |
+|-------------|-----------------------------------|--------------------------------------------------------|
+| `uniform`   | i * n // k for i < k              | MV-Adapter's program (arXiv 2301.07868)                |
+| `clip4clip` | floor of linspace(0, n - 1, k)    | CLIP4Clip (arXiv 2104.08860), `slice_framepos=2`       |
+| `head`      | the first k                       | both, `slice_framepos=0`                               |
+| `tail`      | the last k                        | both, `slice_framepos=1`                               |
+
+Every rule keeps all frames where n <= k: it never repeats one, and padding is the processor's business.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Literal, get_args
+
+import numpy as np
+
+FrameSampling = Literal["uniform", "clip4clip", "head", "tail", "fps_uniform", "fps_clip4clip", "fps_head", "fps_tail"]
+
+# Container time stamps are rounded (Matroska to the millisecond, MPEG-TS to 1/90,000 s) and become floats here: a frame
+# due at 1 s may stand at 0.9999999 s or after 1.0000000002 s, and must count as the frame of second 1 in both cases.
+TIME_TOLERANCE_SECONDS = 1e-6
+
+
+def uniform_indices(num_available: int, num_frames: int) -> np.ndarray:
+    """Start of each of `num_frames` equal parts: the rule of MV-Adapter's authors. Its first frame is always 0."""
+    kept = min(num_available, num_frames)
+    return np.arange(kept) * num_available // max(kept, 1)
+
+
+def clip4clip_indices(num_available: int, num_frames: int) -> np.ndarray:
+    """Evenly from the first frame to the last: the rule of CLIP4Clip."""
+    return np.linspace(0, num_available - 1, num=min(num_available, num_frames), dtype=np.int64)
+
+
+def head_indices(num_available: int, num_frames: int) -> np.ndarray:
+    """The first `num_frames` frames."""
+    return np.arange(min(num_available, num_frames))
+
+
+def tail_indices(num_available: int, num_frames: int) -> np.ndarray:
+    """The last `num_frames` frames."""
+    return np.arange(max(num_available - num_frames, 0), num_available)
+
+
+_RULES: dict[str, Callable[[int, int], np.ndarray]] = {
+    "uniform": uniform_indices,
+    "clip4clip": clip4clip_indices,
+    "head": head_indices,
+    "tail": tail_indices,
+}
+
+
+def frames_in_range(
+    pts_seconds: np.ndarray, start_seconds: float | None = None, end_seconds: float | None = None
+) -> np.ndarray:
+    """Indices of the frames with start <= time < end, preceded by the frame that is still on screen at the start.
+
+    Empty only if the range begins after the last frame. That frame lasts, as far as time stamps tell, as long as the
+    one before it.
+    """
+    start = 0.0 if start_seconds is None else start_seconds
+    end = math.inf if end_seconds is None else end_seconds
+    if start > _duration_seconds(pts_seconds):
+        return np.arange(0)
+    first = np.searchsorted(pts_seconds, start + TIME_TOLERANCE_SECONDS, side="right") - 1
+    last = np.searchsorted(pts_seconds, end - TIME_TOLERANCE_SECONDS, side="left")
+    return np.arange(max(first, 0), max(last, first + 1))
+
+
+def one_frame_a_second(pts_seconds: np.ndarray) -> np.ndarray:
+    """Indices of the frames on screen at the first frame's time and at every whole second after it."""
+    if len(pts_seconds) == 0:
+        return np.arange(0)
+    seconds = np.arange(math.floor(pts_seconds[-1] - pts_seconds[0] + TIME_TOLERANCE_SECONDS) + 1)
+    on_screen = np.searchsorted(pts_seconds, pts_seconds[0] + seconds + TIME_TOLERANCE_SECONDS, side="right") - 1
+    return np.unique(on_screen)
+
+
+def sample_frames(
+    pts_seconds: np.ndarray,
+    num_frames: int,
+    sampling: FrameSampling = "uniform",
+    *,
+    start_seconds: float | None = None,
+    end_seconds: float | None = None,
+) -> np.ndarray:
+    """Choose at most `num_frames` of the frames shown at `pts_seconds`, in order and without repetition.
+
+    Args:
+        pts_seconds: ascending times, counted from the first frame, shape (frames,).
+        num_frames: the most frames to return.
+        sampling: index rule, see the table above.
+        start_seconds: begin of the moment; the frame on screen then is the first candidate.
+        end_seconds: end of the moment, exclusive.
+
+    Returns:
+        Ascending indices into `pts_seconds`; none if the moment begins after the video's end.
+
+    Raises:
+        ValueError: `num_frames`, `sampling` or the moment makes no sense.
+    """
+    check_sampling(num_frames, sampling, start_seconds, end_seconds)
+    candidates = frames_in_range(pts_seconds, start_seconds, end_seconds)
+    rule = sampling.removeprefix("fps_")
+    if sampling != rule:
+        candidates = candidates[one_frame_a_second(pts_seconds[candidates])]
+    return candidates[_RULES[rule](len(candidates), num_frames)] if len(candidates) else candidates
+
+
+def check_sampling(
+    num_frames: int, sampling: str, start_seconds: float | None = None, end_seconds: float | None = None
+) -> None:
+    """Raise ValueError for arguments that no video could satisfy, before any file is opened."""
+    if num_frames < 1:
+        raise ValueError(f"`num_frames` must be positive, got {num_frames}.")
+    if sampling not in get_args(FrameSampling):
+        raise ValueError(f"Unknown sampling {sampling!r}. Choose from: {', '.join(sorted(get_args(FrameSampling)))}.")
+    if start_seconds is not None and not 0 <= start_seconds < math.inf:
+        raise ValueError(f"`start_seconds` must be finite and not negative, got {start_seconds}.")
+    if end_seconds is not None and not end_seconds > (start_seconds or 0.0):
+        raise ValueError(f"`end_seconds` must be later than {start_seconds or 0.0} (the start), got {end_seconds}.")
+
+
+def _duration_seconds(pts_seconds: np.ndarray) -> float:
+    if len(pts_seconds) == 0:
+        return -math.inf
+    last_frame_lasts = pts_seconds[-1] - pts_seconds[-2] if len(pts_seconds) > 1 else 0.0
+    return float(pts_seconds[-1] + last_frame_lasts - TIME_TOLERANCE_SECONDS)
