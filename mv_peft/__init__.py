@@ -1,3 +1,10 @@
-"""mv_peft: MV-Adapter (arXiv 2301.07868) for CLIP and video-text retrieval, in the style of PEFT."""
+"""mv_peft: MV-Adapter (arXiv 2301.07868) for CLIP and video-text retrieval, in the style of PEFT.
+
+Importing it makes PEFT know the method: `get_peft_model(clip, MVAdapterConfig())`, `PeftModel.from_pretrained(clip, ...)`.
+"""
+
+from .tuner import MVAdapterConfig, MVAdapterModel, disable_video, enable_video
 
 __version__ = "0.1.0"
+
+__all__ = ["MVAdapterConfig", "MVAdapterModel", "__version__", "disable_video", "enable_video"]

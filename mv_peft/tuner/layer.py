@@ -1,0 +1,119 @@
+"""The layers that MV-Adapter puts into CLIP, in PEFT's form: a wrapped `mlp.fc2`, and the factors that towers share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NoReturn
+
+import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import Tensor, nn
+
+from .adapter import TextAdapter, VideoAdapter
+from .video_input import BASE_ADAPTER, take_layer_context
+
+CANNOT_MERGE = (
+    "MV-Adapter is not linear and cannot be merged into CLIP. Keep the adapter, or use `unload()` to drop it."
+)
+
+
+class MVAdapterLayer(BaseTunerLayer):
+    """What PEFT recognises MV-Adapter's layers by."""
+
+    def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> NoReturn:
+        """Raises ValueError: the method is not linear."""
+        raise ValueError(CANNOT_MERGE)
+
+    def unmerge(self) -> NoReturn:
+        """Raises ValueError: nothing was ever merged."""
+        raise ValueError(CANNOT_MERGE)
+
+
+class SharedFactors(nn.Module, MVAdapterLayer):
+    """The factors of Cross Modality Tying: for each adapter one tensor, (tied pairs, factor_dim)."""
+
+    adapter_layer_names = ("mv_adapter_factors",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mv_adapter_factors = nn.ParameterDict()
+
+    def update_layer(self, adapter_name: str, num_pairs: int, factor_dim: int, like: Tensor) -> None:
+        """Adds an adapter's factors, zero as in the paper, on the device of `like` and in its dtype."""
+        self.mv_adapter_factors[adapter_name] = nn.Parameter(
+            torch.zeros(num_pairs, factor_dim, device=like.device, dtype=like.dtype)
+        )
+
+    def _move_adapter_to_device_of_base_layer(self, adapter_name: str, device: torch.device | None = None) -> None:
+        """Nothing to do: there is no base layer, and the adapters fetch the factors to where they are."""
+
+
+class MVAdapterLinear(nn.Module, MVAdapterLayer):
+    """A layer's `mlp.fc2` with MV-Adapters on its output.
+
+    Args:
+        base_layer: The second projection of the MLP of one of CLIP's encoder layers.
+    """
+
+    adapter_layer_names = ("mv_adapter_block",)
+
+    def __init__(self, base_layer: nn.Module) -> None:
+        super().__init__()
+        self.base_layer = base_layer
+        self.mv_adapter_block = nn.ModuleDict()
+        # Not registered as a child: the factors belong to the model, and this is only where to look them up.
+        object.__setattr__(self, "shared_factors", None)
+
+    def update_layer(
+        self, adapter_name: str, block: VideoAdapter | TextAdapter, shared_factors: SharedFactors | None
+    ) -> None:
+        """Adds an adapter; `shared_factors` is given in tied layers."""
+        self.mv_adapter_block[adapter_name] = block
+        if shared_factors is not None:
+            object.__setattr__(self, "shared_factors", shared_factors)
+        self._move_adapter_to_device_of_base_layer(adapter_name)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (batch * frames, tokens, hidden) for vision, (batch, tokens, hidden) for text."""
+        result = self.base_layer(x)
+        frame_mask, adapter_names = take_layer_context()
+        if self.disable_adapters:
+            return result
+        if adapter_names is not None:
+            return self._mixed_batch(result, frame_mask, adapter_names)
+        hidden = result
+        for name in self.active_adapters:
+            if name in self.mv_adapter_block:
+                result = result + self._delta(name, hidden, frame_mask)
+        return result
+
+    def _mixed_batch(self, hidden: Tensor, frame_mask: Tensor | None, adapter_names: Sequence[str]) -> Tensor:
+        """Each video or caption through the adapter of its name."""
+        rows = hidden.unflatten(0, (len(adapter_names), -1))  # batch*frames tokens dim -> batch frames tokens dim
+        result = rows
+        for name in sorted(set(adapter_names) - {BASE_ADAPTER}):
+            if name in self.mv_adapter_block:
+                index = [row for row, row_name in enumerate(adapter_names) if row_name == name]
+                selected = torch.tensor(index, device=hidden.device)
+                mask = None if frame_mask is None else frame_mask[selected]
+                delta = self._delta(name, rows[selected].flatten(0, 1), mask)
+                result = result.index_add(0, selected, delta.unflatten(0, (len(index), -1)))
+        return result.flatten(0, 1)
+
+    def _delta(self, adapter_name: str, hidden: Tensor, frame_mask: Tensor | None) -> Tensor:
+        """The adapter's output for the MLP's output, computed in the adapter's dtype, returned in CLIP's."""
+        block = self.mv_adapter_block[adapter_name]
+        weight = block.down.weight
+        factor = None
+        if block.tying is not None:
+            factor = self.shared_factors.mv_adapter_factors[adapter_name][block.tying.pair_index]
+            factor = factor.to(device=weight.device, dtype=weight.dtype)
+        hidden_cast = self._cast_input_dtype(hidden, weight.dtype)
+        if isinstance(block, VideoAdapter):
+            if frame_mask is None:  # images: videos of one frame
+                frame_mask = torch.ones(hidden.shape[0], 1, dtype=torch.bool, device=hidden.device)
+            return block(hidden_cast, frame_mask, factor).to(hidden.dtype)
+        return block(hidden_cast, factor).to(hidden.dtype)
+
+    def __repr__(self) -> str:
+        return "mv_adapter." + super().__repr__()

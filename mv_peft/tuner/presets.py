@@ -1,0 +1,16 @@
+"""The published settings of MV-Adapter, one for each benchmark of arXiv 2301.07868 (CLIP ViT-B/16).
+
+MSR-VTT is as in the paper; the authors' program runs it with tying_position="down_out".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "activitynet": {"max_frames": 32, "max_text_tokens": 64, "tying_layers": 1, "pre_norm": True},
+    "didemo": {"max_frames": 32, "max_text_tokens": 64, "tying_layers": 2, "tying_position": "down_out"},
+    "lsmdc": {"max_frames": 12, "max_text_tokens": 32, "tying_layers": 3},
+    "msrvtt": {"max_frames": 12, "max_text_tokens": 32, "tying_layers": 2},
+    "msvd": {"max_frames": 12, "max_text_tokens": 32, "tying_layers": 2},
+}

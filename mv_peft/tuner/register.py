@@ -1,0 +1,51 @@
+"""Makes PEFT know MV-Adapter. PEFT's registry accepts only members of its `PeftType` enum, so one is added here."""
+
+from __future__ import annotations
+
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+from peft.utils import register_peft_method
+from peft.utils.peft_types import PeftType
+
+METHOD_NAME = "mv_adapter"
+PREFIX = f"{METHOD_NAME}_"
+
+
+def mv_adapter_peft_type() -> PeftType:
+    """The `PeftType.MV_ADAPTER` member, added to PEFT's enum at the first call.
+
+    Raises:
+        RuntimeError: If this version of PEFT builds its enum in a way that cannot be extended.
+    """
+    value = METHOD_NAME.upper()
+    if value not in PeftType.__members__:
+        member = str.__new__(PeftType, value)
+        member._name_ = value
+        member._value_ = value
+        member.__objclass__ = PeftType
+        member._sort_order_ = len(PeftType.__members__)
+        PeftType._member_names_.append(value)
+        PeftType._member_map_[value] = member
+        PeftType._value2member_map_[value] = member
+        # EnumType refuses to set members; from Python 3.12 on attribute access needs the class attribute.
+        type.__setattr__(PeftType, value, member)
+    member = PeftType.__members__[value]
+    if PeftType(value) is not member or getattr(PeftType, value) is not member:
+        raise RuntimeError(f"PEFT's PeftType cannot be extended by '{value}'. Install a version of peft that mv_peft names.")
+    return member
+
+
+def register(config_cls: type, model_cls: type) -> None:
+    """Registers the config and tuner classes with PEFT; a second call with the same classes does nothing.
+
+    Raises:
+        RuntimeError: If another package has registered MV_ADAPTER.
+    """
+    registered = PEFT_TYPE_TO_CONFIG_MAPPING.get(mv_adapter_peft_type())
+    if registered is config_cls:
+        return
+    if registered is not None:
+        raise RuntimeError(
+            f"PEFT method 'MV_ADAPTER' is already registered by '{registered.__module__}'. "
+            "Import mv_peft alone, or use a PEFT without that method."
+        )
+    register_peft_method(name=METHOD_NAME, config_cls=config_cls, model_cls=model_cls)
