@@ -33,6 +33,8 @@ def write_video(path: str | os.PathLike, frames: np.ndarray, fps: float = 12) ->
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.thread_count = 1
+        # With its macroblock tree, x264 lets uninitialised memory into its decisions: a different file on each run.
+        stream.options = {"x264-params": "mbtree=0"}
         for frame in frames:
             picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
             container.mux(stream.encode(picture))
