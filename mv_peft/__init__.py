@@ -3,8 +3,17 @@
 Importing it makes PEFT know the method: `get_peft_model(clip, MVAdapterConfig())`, `PeftModel.from_pretrained(clip, ...)`.
 """
 
+from .hub import load_official_checkpoint, official_state_dict
 from .tuner import MVAdapterConfig, MVAdapterModel, disable_video, enable_video
 
 __version__ = "0.1.0"
 
-__all__ = ["MVAdapterConfig", "MVAdapterModel", "__version__", "disable_video", "enable_video"]
+__all__ = [
+    "MVAdapterConfig",
+    "MVAdapterModel",
+    "__version__",
+    "disable_video",
+    "enable_video",
+    "load_official_checkpoint",
+    "official_state_dict",
+]
