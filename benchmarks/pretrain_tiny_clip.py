@@ -26,7 +26,8 @@ from mv_peft.demo.world import Clip, Split, long_exposure, render_clip, scenario
 
 IMAGE_SIZE = 32
 MAX_TOKENS = 16
-SPECIAL_TOKENS = ["<|pad|>", "<|startoftext|>", "<|endoftext|>", "<|unknown|>"]
+# In this order: Transformers takes an end token of id 2 for a checkpoint of before 2023, and pools at the largest id.
+SPECIAL_TOKENS = ["<|pad|>", "<|unknown|>", "<|startoftext|>", "<|endoftext|>"]
 PIXEL_MEAN, PIXEL_STD = [0.5] * 3, [0.25] * 3
 
 
@@ -34,7 +35,7 @@ def build_tokenizer(captions: list[str]) -> PreTrainedTokenizerFast:
     """One token a word of the captions, between CLIP's marks of beginning and end."""
     words = sorted({word for caption in captions for word in caption.split()})
     vocabulary = {token: index for index, token in enumerate(SPECIAL_TOKENS + words)}
-    pad, begin, end, unknown = SPECIAL_TOKENS
+    pad, unknown, begin, end = SPECIAL_TOKENS
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=unknown))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()

@@ -1,0 +1,109 @@
+"""Training on pairs of a clip and its twin, with Transformers' `Trainer` as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch.utils.data import Dataset
+from tqdm import tqdm
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+
+from .clips import stack
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How the demo trains.
+
+    The learning rate was chosen on the validation split of the world (`benchmarks/README.md`), not on the test clips.
+    """
+
+    steps: int = 250
+    pairs_per_batch: int = 16
+    learning_rate: float = 5e-3
+    weight_decay: float = 0.01
+    warmup_share: float = 0.1
+
+
+class TwinPairs(Dataset):
+    """Item i is the pair of rows 2i and 2i + 1 of every tensor: a clip and its twin, with their captions.
+
+    Both must stand in one batch: only the twin, which shows the same moments in the opposite order, makes the loss ask
+    for the order.
+    """
+
+    def __init__(self, rows: dict[str, torch.Tensor]):
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows["pixel_values"]) // 2
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        return {name: rows[2 * index : 2 * index + 2] for name, rows in self.rows.items()}
+
+
+def collate_pairs(pairs: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor | bool]:
+    """Flattens pairs into one batch of rows, and asks the model for its contrastive loss."""
+    return {**stack(pairs), "return_loss": True}
+
+
+class LossBar(TrainerCallback):
+    """One progress bar for the whole training, with the loss of the last step."""
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.bar = tqdm(total=state.max_steps, desc="training MV-Adapter", unit="step", disable=None)
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if "loss" in logs:
+            self.bar.set_postfix(loss=f"{float(logs['loss']):.3f}", refresh=False)
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.bar.update()
+
+    def on_train_end(self, args, state, control, **kwargs):
+        self.bar.close()
+
+
+def train(model: torch.nn.Module, rows: dict[str, torch.Tensor], settings: TrainingSettings, seed: int) -> None:
+    """Trains the trainable parameters of a video CLIP in place.
+
+    Args:
+        model: Takes `input_ids`, `attention_mask`, `pixel_values`, `frame_mask` and `return_loss`.
+        rows: The training clips and captions, twins side by side.
+        settings: Steps, batch and optimizer.
+        seed: Of the order of the batches.
+    """
+    with TemporaryDirectory() as folder:
+        arguments = TrainingArguments(
+            output_dir=folder,
+            max_steps=settings.steps,
+            per_device_train_batch_size=settings.pairs_per_batch,
+            learning_rate=settings.learning_rate,
+            lr_scheduler_type="cosine",
+            warmup_steps=round(settings.warmup_share * settings.steps),
+            weight_decay=settings.weight_decay,
+            adam_beta2=0.98,
+            max_grad_norm=1.0,
+            seed=seed,
+            use_cpu=True,
+            bf16=True,
+            logging_steps=10,
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            remove_unused_columns=False,
+            dataloader_drop_last=True,
+        )
+        trainer = Trainer(
+            model=model,
+            args=arguments,
+            train_dataset=TwinPairs(rows),
+            data_collator=collate_pairs,
+            callbacks=[LossBar()],
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
