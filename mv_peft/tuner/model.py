@@ -162,6 +162,10 @@ class MVAdapterModel(BaseTuner):
         raise ValueError(CANNOT_MERGE)
 
     def _unload_and_optionally_merge(self, merge: bool = True, *args: Any, **kwargs: Any) -> nn.Module:
+        if not merge:
+            for module in self.model.modules():
+                if isinstance(module, AuxiliaryTrainingWrapper):
+                    module.set_adapter([])  # PEFT would leave the trained copy; unloading gives the original back
         model = super()._unload_and_optionally_merge(merge, *args, **kwargs)
         if hasattr(model, SHARED_FACTORS):
             delattr(model, SHARED_FACTORS)

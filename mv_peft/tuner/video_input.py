@@ -49,7 +49,6 @@ class _VideoInput:
 
     owners: set[str] = field(default_factory=set)
     handles: list[RemovableHandle] = field(default_factory=list)
-    pooling: RemovableHandle | None = None
     pooled_module: nn.Module | None = None
 
 
@@ -128,9 +127,10 @@ def uninstall(model: nn.Module, owner: str) -> None:
     if state.owners:
         _place_pooling(model, state)
         return
-    for handle in (*state.handles, state.pooling):
-        if handle is not None:
-            handle.remove()
+    for handle in state.handles:
+        handle.remove()
+    if state.pooled_module is not None:
+        _remove_pooling(model.visual_projection)
     delattr(model, _ATTRIBUTE)
 
 
@@ -157,10 +157,16 @@ def _place_pooling(model: nn.Module, state: _VideoInput) -> None:
     projection = getattr(model, "visual_projection", None)
     if projection is None or projection is state.pooled_module:
         return
-    if state.pooling is not None:
-        state.pooling.remove()
-    state.pooling = projection.register_forward_hook(_pool_frames)
+    _remove_pooling(projection)
+    projection.register_forward_hook(_pool_frames)
     state.pooled_module = projection
+
+
+def _remove_pooling(projection: nn.Module) -> None:
+    """Also from the modules inside a wrapper, and from copies that `modules_to_save` made of a hooked module."""
+    for module in projection.modules():
+        for key in [key for key, hook in module._forward_hooks.items() if hook is _pool_frames]:
+            del module._forward_hooks[key]
 
 
 def _before_vision(model: nn.Module, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple:
@@ -257,6 +263,6 @@ def _pool_frames(module: nn.Module, args: tuple, output: Tensor) -> Tensor:
     """
     if output.dim() != 3:
         return output
-    frames = output.float()
+    frames = output.to(torch.promote_types(output.dtype, torch.float32))
     num_frames = (frames != 0).any(dim=-1).sum(dim=1, keepdim=True)
     return (F.normalize(frames, dim=-1).sum(dim=1) / num_frames).to(output.dtype)
