@@ -60,6 +60,7 @@ class MVAdapterLinear(nn.Module, MVAdapterLayer):
     def __init__(self, base_layer: nn.Module) -> None:
         super().__init__()
         self.base_layer = base_layer
+        self.in_features, self.out_features = base_layer.in_features, base_layer.out_features
         self.mv_adapter_block = nn.ModuleDict()
         # Not registered as a child: the factors belong to the model, and this is only where to look them up.
         object.__setattr__(self, "shared_factors", None)

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import torch
 from peft.tuners.tuners_utils import BaseTuner, check_target_module_exists
+from peft.utils import INCLUDE_LINEAR_LAYERS_SHORTHAND
 from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import Tensor, nn
 
@@ -20,9 +21,12 @@ from .config import MVAdapterConfig, Tower
 from .layer import CANNOT_MERGE, MVAdapterLayer, MVAdapterLinear, SharedFactors
 from .register import PREFIX
 from .tying import CrossModalityTying
+from .video_input import BASE_ADAPTER
 
 SHARED_FACTORS = "cross_modality_tying"  # where the factors live on the CLIP model
 _LAYER = re.compile(r"(?:^|\.)(?P<tower>vision|text)_model\.(?:.*\.)?layers\.(?P<index>\d+)\.mlp\.fc2$")
+_WRONG_TARGET = "MV-Adapter sits on `mlp.fc2` of CLIP's encoder layers"
+_RIGHT_TARGET = "Leave `target_modules` out, or name layers by `layers_to_transform`."
 _ALL_LAYERS = r"(?:.*\.)?(?:vision|text)_model\.(?:.*\.)?layers\.\d+\.mlp\.fc2"
 
 
@@ -58,6 +62,8 @@ class MVAdapterModel(BaseTuner):
     def _prepare_adapter_config(self, peft_config: MVAdapterConfig, model_config: dict) -> MVAdapterConfig:
         if peft_config.target_modules is None:
             peft_config.target_modules = _ALL_LAYERS
+        elif peft_config.target_modules == INCLUDE_LINEAR_LAYERS_SHORTHAND:
+            raise ValueError(f"{_WRONG_TARGET}, not on '{INCLUDE_LINEAR_LAYERS_SHORTHAND}'. {_RIGHT_TARGET}")
         return peft_config
 
     def _prepare_model(self, peft_config: MVAdapterConfig, model: nn.Module) -> None:
@@ -67,8 +73,7 @@ class MVAdapterModel(BaseTuner):
         for name, module in model.named_modules():
             if self._check_target_module_exists(peft_config, name) and not _LAYER.search(name):
                 raise ValueError(
-                    f"MV-Adapter sits on `mlp.fc2` of CLIP's encoder layers, not on '{name}' "
-                    f"({type(module).__name__}). Leave `target_modules` out, or name layers by `layers_to_transform`."
+                    f"{_WRONG_TARGET}, not on '{name}' ({type(module).__name__}). {_RIGHT_TARGET}"
                 )
 
     @staticmethod
@@ -153,10 +158,12 @@ class MVAdapterModel(BaseTuner):
         return shared
 
     def delete_adapter(self, adapter_name: str) -> None:
-        """Deletes an adapter; where it was active, the same other adapter takes over in every layer."""
+        """Deletes an adapter; if it was the active one, the first of the others takes over, the same in every layer."""
+        active = self.active_adapters
         super().delete_adapter(adapter_name)
-        if self.active_adapters:
-            self.set_adapter(self.active_adapter)
+        remaining = [name for name in active if name != adapter_name] or sorted(self.peft_config)[:1]
+        if adapter_name in active and remaining:
+            self.set_adapter(remaining)
 
     def _check_merge_allowed(self) -> NoReturn:
         raise ValueError(CANNOT_MERGE)
@@ -196,10 +203,12 @@ class MVAdapterModel(BaseTuner):
         return re.sub(rf"(\.{PREFIX}[^.]+)\.{re.escape(adapter_name)}(?=\.|$)", r"\1", key, count=1)
 
 
-def _name_rows(adapter_names: tuple[str, ...], module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple:
+def _name_rows(
+    adapter_names: tuple[str, ...], module: AuxiliaryTrainingWrapper, args: tuple, kwargs: dict[str, Any]) -> tuple:
     """Tells a module of `modules_to_save` the adapter of each of its rows; inside a tower a video has a row a frame."""
     repeats = args[0].shape[0] // len(adapter_names)
-    kwargs["adapter_names"] = [name for name in adapter_names for _ in range(repeats)]
+    names = [name if name in module._adapters else BASE_ADAPTER for name in adapter_names]
+    kwargs["adapter_names"] = [name for name in names for _ in range(repeats)]
     return args, kwargs
 
 
