@@ -6,9 +6,11 @@ import stat
 from mv_peft.errors import VideoDecodeError
 
 
-def decode_error(path: str, reason: str) -> VideoDecodeError:
-    """The error to raise for `path`; `reason` is a phrase without a full stop."""
-    return VideoDecodeError(f"Cannot decode {path!r}: {reason}. Replace the file, or skip it with `on_error='skip'`.")
+def decode_error(
+    path: str, reason: str, remedy: str = "Replace the file, or skip it with `on_error='skip'`"
+) -> VideoDecodeError:
+    """The error to raise for `path`; `reason` and `remedy` are phrases without a full stop."""
+    return VideoDecodeError(f"Cannot decode {path!r}: {reason}. {remedy}.")
 
 
 def check_is_file(path: str) -> None:

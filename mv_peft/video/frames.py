@@ -34,3 +34,11 @@ class VideoFrames:
     def __repr__(self) -> str:
         times = f"{self.pts_seconds[0]:.3f}..{self.pts_seconds[-1]:.3f}" if len(self) else "none"
         return f"VideoFrames(frames: uint8 {self.frames.shape}, pts_seconds: {times})"
+
+
+def scaled_size(width: int, height: int, short_side: int | None) -> tuple[int, int]:
+    """(width, height) after scaling the short side to `short_side`; as they are if it is None."""
+    if short_side is None:
+        return width, height
+    scale = short_side / min(width, height)
+    return round(width * scale), round(height * scale)

@@ -7,11 +7,9 @@ At the first difference the file is decoded from its beginning instead.
 """
 
 import warnings
-from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, dropwhile, islice
 
 import av
 import numpy as np
@@ -20,29 +18,11 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from mv_peft.video.failure import check_is_file, decode_error
-from mv_peft.video.frames import VideoFrames
-
-Choose = Callable[[np.ndarray], np.ndarray]
-
-
-class _IndexMisleads(Exception):
-    """Demuxing and decoding disagree about the frames of this file."""
+from mv_peft.video.frames import VideoFrames, scaled_size
+from mv_peft.video.index import FrameIndex, IndexMisleads, index_packets, seconds_from_first
 
 
-@dataclass(frozen=True)
-class FrameIndex:
-    """What demuxing tells about a stream, in its time base and in order of presentation.
-
-    Attributes:
-        pts: time stamp of each frame.
-        key_pts: time stamp of each packet where decoding can begin, also of those that an edit list hides.
-    """
-
-    pts: list[int]
-    key_pts: list[int]
-
-
-def read(path: str, choose: Choose, short_side: int | None = None) -> VideoFrames:
+def read(path: str, choose: Callable[[np.ndarray], np.ndarray], short_side: int | None = None) -> VideoFrames:
     """Decode the frames that `choose` picks from the times of all frames (seconds from the first one).
 
     Raises:
@@ -52,7 +32,7 @@ def read(path: str, choose: Choose, short_side: int | None = None) -> VideoFrame
     try:
         try:
             return _read_seeking(path, choose, short_side)
-        except _IndexMisleads:
+        except IndexMisleads:
             return _read_sequentially(path, choose, short_side)
     except (av.FFmpegError, OSError) as err:
         raise decode_error(path, err.strerror) from err
@@ -79,40 +59,25 @@ def open_video(path: str) -> Iterator[tuple[InputContainer, VideoStream]]:
         yield container, stream
 
 
-def index_frames(container: InputContainer, stream: VideoStream) -> FrameIndex:
-    """Demux the whole stream, decoding only as far as its first frame.
+def index_stream(container: InputContainer, stream: VideoStream) -> tuple[FrameIndex, np.ndarray]:
+    """Demux the whole stream; returns its index and the times of its frames in seconds from the first.
 
     Raises:
-        _IndexMisleads: packets are damaged, or have missing or repeated time stamps.
+        IndexMisleads: demuxing does not tell what the frames are.
     """
-    first_pts, pts, key_pts = None, [], []
     try:
-        for packet in container.demux(stream):
-            if first_pts is None:
-                first_pts = next((frame.pts for frame in packet.decode()), None)
-            if packet.size == 0:
-                continue  # asks the decoder for the frames it holds
-            if packet.pts is None or packet.is_corrupt:
-                raise _IndexMisleads
-            if packet.is_keyframe:
-                key_pts.append(packet.pts)
-            if not packet.is_discard:
-                pts.append(packet.pts)
+        index = index_packets(container.demux(stream), stream.codec_context.name)
     except av.FFmpegError as err:
-        raise _IndexMisleads from err
-    if first_pts is None or len(set(pts)) < len(pts):
-        raise _IndexMisleads
-    # What precedes the first key frame, or refers to pictures before it, comes out of no decoder.
-    return FrameIndex(sorted(p for p in pts if p >= first_pts), sorted(key_pts))
+        raise IndexMisleads from err
+    return index, _seconds(index.pts, stream)
 
 
-def _read_seeking(path: str, choose: Choose, short_side: int | None) -> VideoFrames:
+def _read_seeking(path: str, choose: Callable, short_side: int | None) -> VideoFrames:
     with open_video(path) as (container, stream):
-        index = index_frames(container, stream)
-        pts_seconds = _seconds(index.pts, stream)
+        index, pts_seconds = index_stream(container, stream)
         chosen = choose(pts_seconds)
-        pictures = [_to_rgb(frame, short_side) for frame in _seek_frames(container, stream, index, chosen)]
-    return VideoFrames(np.stack(pictures), pts_seconds[chosen])
+        frames = _to_rgb(_seek_frames(container, stream, index, chosen), short_side)
+    return VideoFrames(frames, pts_seconds[chosen])
 
 
 def _seek_frames(
@@ -121,39 +86,40 @@ def _seek_frames(
     """Yield the frames with the chosen (ascending) ordinals, starting anew at a key frame wherever that skips some."""
     next_ordinal = -1
     for ordinal in chosen:
-        key = bisect_right(index.key_pts, index.pts[ordinal]) - 1
-        if key < 0:
-            raise _IndexMisleads
-        key_ordinal = bisect_left(index.pts, index.key_pts[key])
+        key_ordinal, key = index.key_before(ordinal)
         if next_ordinal < 0 or key_ordinal > next_ordinal:
-            frames = _decode_from(container, stream, index.key_pts[key])
-            next_ordinal = key_ordinal
+            frames, next_ordinal = _decode_from(container, stream, *key), key_ordinal
         for frame in frames:
             if frame.pts is not None and frame.pts < index.pts[key_ordinal]:
                 continue  # the seek landed on an earlier key frame, or pictures lead this one
             if frame.pts != index.pts[next_ordinal]:
-                raise _IndexMisleads
+                raise IndexMisleads
             next_ordinal += 1
             if next_ordinal > ordinal:
                 yield frame
                 break
         else:
-            raise _IndexMisleads
+            raise IndexMisleads
 
 
-def _decode_from(container: InputContainer, stream: VideoStream, key_pts: int) -> Iterator[av.VideoFrame]:
+def _decode_from(container: InputContainer, stream: VideoStream, key_pts: int, key_dts: int) -> Iterator[av.VideoFrame]:
+    """Seek to a key frame, or to an earlier one, and decode from there on."""
     try:
-        container.seek(key_pts, stream=stream)
-        landed = False
-        for packet in container.demux(stream):
-            landed = landed or packet.is_keyframe
-            if landed:
-                yield from packet.decode()
+        for timestamp in (key_pts, key_dts):  # MP4 and Matroska are searched by the former, MPEG-TS by the latter
+            container.seek(timestamp, stream=stream)
+            packets = dropwhile(lambda packet: not packet.is_keyframe, container.demux(stream))
+            key = next(packets, None)
+            if key is not None and key.pts is not None and key.pts <= key_pts:
+                break
+        else:
+            raise IndexMisleads
+        for packet in chain([key], packets):
+            yield from packet.decode()
     except av.FFmpegError as err:
-        raise _IndexMisleads from err
+        raise IndexMisleads from err
 
 
-def _read_sequentially(path: str, choose: Choose, short_side: int | None) -> VideoFrames:
+def _read_sequentially(path: str, choose: Callable, short_side: int | None) -> VideoFrames:
     """Decode from the beginning, twice: once to learn which frames there are, once to keep the chosen ones."""
     with open_video(path) as (container, stream):
         pts, num_damaged = [], 0
@@ -168,13 +134,12 @@ def _read_sequentially(path: str, choose: Choose, short_side: int | None) -> Vid
     if num_damaged:
         warnings.warn(f"Skipped {num_damaged} damaged packets of {path!r}.", RuntimeWarning, stacklevel=4)
     chosen = choose(pts_seconds)
+    wanted = set(chosen.tolist())
     with open_video(path) as (container, stream):
-        decoded = (frame for frame in _decode_all(container, stream) if frame is not None)
-        wanted = set(chosen.tolist())
-        pictures = [
-            _to_rgb(frame, short_side) for ordinal, frame in zip(range(max(wanted) + 1), decoded) if ordinal in wanted
-        ]
-    return VideoFrames(np.stack(pictures), pts_seconds[chosen])
+        decoded = enumerate(frame for frame in _decode_all(container, stream) if frame is not None)
+        kept = (frame for ordinal, frame in islice(decoded, max(wanted) + 1) if ordinal in wanted)
+        frames = _to_rgb(kept, short_side)
+    return VideoFrames(frames, pts_seconds[chosen])
 
 
 def _decode_all(container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame | None]:
@@ -195,19 +160,17 @@ def _decode(packet: av.Packet) -> list[av.VideoFrame | None]:
 
 
 def _seconds(pts: Sequence[int | None], stream: VideoStream) -> np.ndarray:
-    """Times from the first frame, by the frame rate where time stamps are missing or run backwards."""
-    if None not in pts and all(earlier < later for earlier, later in pairwise(pts)):
-        ticks, seconds_a_tick = np.array([p - pts[0] for p in pts], dtype=np.int64), stream.time_base
-    else:
-        ticks, seconds_a_tick = np.arange(len(pts)), 1 / (stream.guessed_rate or stream.average_rate or 25)
-    return ticks * seconds_a_tick.numerator / seconds_a_tick.denominator
+    return seconds_from_first(pts, stream.time_base, stream.guessed_rate or stream.average_rate)
 
 
-def _to_rgb(frame: av.VideoFrame, short_side: int | None) -> np.ndarray:
-    """The picture as it is shown: uint8 (height, width, 3), turned upright, its short side scaled if asked for."""
-    width, height = frame.width, frame.height
-    if short_side is not None:
-        scale = short_side / min(width, height)
-        width, height = round(width * scale), round(height * scale)
-    picture = frame.to_ndarray(format="rgb24", width=width, height=height)
-    return np.rot90(picture, k=round(frame.rotation / 90))
+def _to_rgb(frames: Iterable[av.VideoFrame], short_side: int | None) -> np.ndarray:
+    """Pictures as they are shown: uint8 (frames, height, width, 3), turned upright, the short side scaled if asked for.
+
+    Where the size changes on the way, the first frame's rules.
+    """
+    pictures, size = [], None
+    for frame in frames:
+        size = size or scaled_size(frame.width, frame.height, short_side)
+        picture = frame.to_ndarray(format="rgb24", width=size[0], height=size[1], threads=1)
+        pictures.append(np.rot90(picture, k=round(frame.rotation / 90)))
+    return np.stack(pictures)

@@ -54,7 +54,11 @@ def read_frames(
     def choose(pts_seconds: np.ndarray) -> np.ndarray:
         chosen = sample_frames(pts_seconds, num_frames, sampling, start_seconds=start_seconds, end_seconds=end_seconds)
         if len(chosen) == 0:
-            raise decode_error(path, f"it has no frame after {start_seconds} s, its last is at {pts_seconds[-1]:.2f} s")
+            raise decode_error(
+                path,
+                f"the moment starts at {start_seconds:g} s, its last frame is at {pts_seconds[-1]:g} s",
+                "Correct `start_seconds`, or skip the moment with `on_error='skip'`",
+            )
         return chosen
 
     # Imported when asked for: decord is optional, and each backend is one file.

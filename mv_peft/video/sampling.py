@@ -29,7 +29,7 @@ TIME_TOLERANCE_SECONDS = 1e-6
 def uniform_indices(num_available: int, num_frames: int) -> np.ndarray:
     """Start of each of `num_frames` equal parts: the rule of MV-Adapter's authors. Its first frame is always 0."""
     kept = min(num_available, num_frames)
-    return np.arange(kept) * num_available // max(kept, 1)
+    return np.arange(kept) * num_available // kept
 
 
 def clip4clip_indices(num_available: int, num_frames: int) -> np.ndarray:
@@ -60,12 +60,12 @@ def frames_in_range(
 ) -> np.ndarray:
     """Indices of the frames with start <= time < end, preceded by the frame that is still on screen at the start.
 
-    Empty only if the range begins after the last frame. That frame lasts, as far as time stamps tell, as long as the
-    one before it.
+    Empty only if the range begins after the end: the last frame is taken to last as long as the one before it.
     """
-    start = 0.0 if start_seconds is None else start_seconds
+    start = start_seconds or 0.0
     end = math.inf if end_seconds is None else end_seconds
-    if start > _duration_seconds(pts_seconds):
+    last_frame_seconds = pts_seconds[-1] - pts_seconds[-2] if len(pts_seconds) > 1 else math.inf
+    if start > pts_seconds[-1] + last_frame_seconds - TIME_TOLERANCE_SECONDS:
         return np.arange(0)
     first = np.searchsorted(pts_seconds, start + TIME_TOLERANCE_SECONDS, side="right") - 1
     last = np.searchsorted(pts_seconds, end - TIME_TOLERANCE_SECONDS, side="left")
@@ -74,8 +74,6 @@ def frames_in_range(
 
 def one_frame_a_second(pts_seconds: np.ndarray) -> np.ndarray:
     """Indices of the frames on screen at the first frame's time and at every whole second after it."""
-    if len(pts_seconds) == 0:
-        return np.arange(0)
     seconds = np.arange(math.floor(pts_seconds[-1] - pts_seconds[0] + TIME_TOLERANCE_SECONDS) + 1)
     on_screen = np.searchsorted(pts_seconds, pts_seconds[0] + seconds + TIME_TOLERANCE_SECONDS, side="right") - 1
     return np.unique(on_screen)
@@ -92,7 +90,7 @@ def sample_frames(
     """Choose at most `num_frames` of the frames shown at `pts_seconds`, in order and without repetition.
 
     Args:
-        pts_seconds: ascending times, counted from the first frame, shape (frames,).
+        pts_seconds: ascending times, counted from the first frame; at least one; shape (frames,).
         num_frames: the most frames to return.
         sampling: index rule, see the table above.
         start_seconds: begin of the moment; the frame on screen then is the first candidate.
@@ -106,10 +104,12 @@ def sample_frames(
     """
     check_sampling(num_frames, sampling, start_seconds, end_seconds)
     candidates = frames_in_range(pts_seconds, start_seconds, end_seconds)
+    if len(candidates) == 0:
+        return candidates
     rule = sampling.removeprefix("fps_")
-    if sampling != rule:
+    if rule != sampling:
         candidates = candidates[one_frame_a_second(pts_seconds[candidates])]
-    return candidates[_RULES[rule](len(candidates), num_frames)] if len(candidates) else candidates
+    return candidates[_RULES[rule](len(candidates), num_frames)]
 
 
 def check_sampling(
@@ -124,10 +124,3 @@ def check_sampling(
         raise ValueError(f"`start_seconds` must be finite and not negative, got {start_seconds}.")
     if end_seconds is not None and not end_seconds > (start_seconds or 0.0):
         raise ValueError(f"`end_seconds` must be later than {start_seconds or 0.0} (the start), got {end_seconds}.")
-
-
-def _duration_seconds(pts_seconds: np.ndarray) -> float:
-    if len(pts_seconds) == 0:
-        return -math.inf
-    last_frame_lasts = pts_seconds[-1] - pts_seconds[-2] if len(pts_seconds) > 1 else 0.0
-    return float(pts_seconds[-1] + last_frame_lasts - TIME_TOLERANCE_SECONDS)
