@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import torch
-from tqdm import tqdm
 
 from ..retrieval import retrieval_metrics
+from .backbone import Batch
 
 VIDEOS_PER_BATCH = 32
 
 
 @torch.inference_mode()
-def cosine_similarity(
-    model: torch.nn.Module, texts: dict[str, torch.Tensor], videos: dict[str, torch.Tensor]
-) -> torch.Tensor:
+def cosine_similarity(model: torch.nn.Module, texts: Batch, videos: Batch) -> torch.Tensor:
     """The cosine of every text with every video.
 
     Args:
@@ -26,9 +24,7 @@ def cosine_similarity(
     """
     model.eval()
     columns = []
-    for first in tqdm(
-        range(0, len(videos["frame_mask"]), VIDEOS_PER_BATCH), desc="measuring", unit="batch", disable=None
-    ):
+    for first in range(0, len(videos["frame_mask"]), VIDEOS_PER_BATCH):
         batch = {name: rows[first : first + VIDEOS_PER_BATCH] for name, rows in videos.items()}
         output = model(**texts, **batch)
         columns.append(output.text_embeds @ output.image_embeds.T)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
@@ -12,21 +10,8 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from .clips import stack
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """How the demo trains.
-
-    The learning rate was chosen on the validation split of the world (`benchmarks/README.md`), not on the test clips.
-    """
-
-    steps: int = 250
-    pairs_per_batch: int = 16
-    learning_rate: float = 5e-3
-    weight_decay: float = 0.01
-    warmup_share: float = 0.1
+from .backbone import Batch, stack
+from .settings import DemoSettings
 
 
 class TwinPairs(Dataset):
@@ -36,17 +21,17 @@ class TwinPairs(Dataset):
     for the order.
     """
 
-    def __init__(self, rows: dict[str, torch.Tensor]):
+    def __init__(self, rows: Batch):
         self.rows = rows
 
     def __len__(self) -> int:
         return len(self.rows["pixel_values"]) // 2
 
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+    def __getitem__(self, index: int) -> Batch:
         return {name: rows[2 * index : 2 * index + 2] for name, rows in self.rows.items()}
 
 
-def collate_pairs(pairs: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor | bool]:
+def collate_pairs(pairs: Sequence[Batch]) -> dict[str, torch.Tensor | bool]:
     """Flattens pairs into one batch of rows, and asks the model for its contrastive loss."""
     return {**stack(pairs), "return_loss": True}
 
@@ -68,29 +53,27 @@ class LossBar(TrainerCallback):
         self.bar.close()
 
 
-def train(model: torch.nn.Module, rows: dict[str, torch.Tensor], settings: TrainingSettings, seed: int) -> None:
+def train(model: torch.nn.Module, rows: Batch, settings: DemoSettings) -> None:
     """Trains the trainable parameters of a video CLIP in place.
 
     Args:
         model: Takes `input_ids`, `attention_mask`, `pixel_values`, `frame_mask` and `return_loss`.
         rows: The training clips and captions, twins side by side.
-        settings: Steps, batch and optimizer.
-        seed: Of the order of the batches.
+        settings: Steps, batch, learning rate and seed.
     """
     with TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             output_dir=folder,
-            max_steps=settings.steps,
-            per_device_train_batch_size=settings.pairs_per_batch,
+            max_steps=settings.num_steps,
+            per_device_train_batch_size=settings.clips_per_batch // 2,
             learning_rate=settings.learning_rate,
             lr_scheduler_type="cosine",
-            warmup_steps=round(settings.warmup_share * settings.steps),
-            weight_decay=settings.weight_decay,
+            warmup_steps=settings.num_steps // 10,
+            weight_decay=0.01,
             adam_beta2=0.98,
             max_grad_norm=1.0,
-            seed=seed,
+            seed=settings.seed,
             use_cpu=True,
-            bf16=True,
             logging_steps=10,
             save_strategy="no",
             report_to="none",

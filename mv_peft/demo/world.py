@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -132,26 +133,27 @@ def scenarios(split: Split) -> dict[str, list[Clip]]:
     return chosen
 
 
-def sample_pairs(split: Split, num_pairs: int, seed: int, kinds: tuple[str, ...] = KINDS) -> list[tuple[Clip, Clip]]:
-    """Draws pairs of a clip and its twin, the kinds in equal parts as far as they reach.
-
-    No caption comes twice before all captions of its kind have come once.
+def sample_pairs(split: Split, num_pairs: int, seed: int) -> list[tuple[Clip, Clip]]:
+    """Draws pairs of a clip and its twin, the kinds in turn; no caption comes twice before all have come once.
 
     Args:
         split: Which combinations of attributes to draw from.
         num_pairs: How many pairs.
         seed: Of the draw, and of the clips' own seeds.
-        kinds: The kinds to take in turn.
     """
     generator = np.random.default_rng([seed, get_args(Split).index(split)])
     pool = scenarios(split)
-    queues = {kind: itertools.cycle(generator.permutation(len(pool[kind]))) for kind in kinds}
+
+    def endless() -> Iterator[Clip]:
+        while True:
+            queues = [[clips[index] for index in generator.permutation(len(clips))] for clips in pool.values()]
+            yield from (clip for turn in itertools.zip_longest(*queues) for clip in turn if clip is not None)
+
     pairs = []
-    for kind in itertools.islice(itertools.cycle(kinds), num_pairs):
-        clip_seed, twin_seed, swap = generator.integers(2**31, size=3)
-        clip = replace(pool[kind][next(queues[kind])], seed=int(clip_seed))
-        pair = (clip, clip.twin(int(twin_seed)))
-        pairs.append(pair[::-1] if swap % 2 else pair)
+    for clip in itertools.islice(endless(), num_pairs):
+        clip_seed, twin_seed = (int(seed) for seed in generator.integers(2**31, size=2))
+        pair = (replace(clip, seed=clip_seed), clip.twin(twin_seed))
+        pairs.append(pair if generator.random() < 0.5 else pair[::-1])
     return pairs
 
 

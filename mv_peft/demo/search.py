@@ -1,0 +1,110 @@
+"""Answers text queries with the best of some video files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from peft import PeftModel
+from tqdm import tqdm
+
+from .. import MVAdapterConfig, enable_video
+from ..errors import MVPeftError, VideoDecodeError
+from .backbone import Backbone
+from .evaluation import cosine_similarity
+
+VIDEO_SUFFIXES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"}
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A video that answers a query, and the cosine of the two."""
+
+    path: Path
+    score: float
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """Answers over a folder.
+
+    Attributes:
+        num_videos: How many videos were read.
+        answers: The best videos for each query, best first.
+        unreadable: Why a file could not be read, for each such file.
+    """
+
+    num_videos: int
+    answers: dict[str, list[Hit]]
+    unreadable: dict[Path, str]
+
+
+def load_video_clip(name: str | Path, adapter: str | Path | None = None) -> tuple[torch.nn.Module, Backbone]:
+    """Loads a CLIP that takes videos, with or without an MV-Adapter.
+
+    Args:
+        name: A CLIP, by its folder or its name on the Hub.
+        adapter: An MV-Adapter of that CLIP, likewise.
+    """
+    if adapter is None:
+        backbone = Backbone.load(name)
+        return enable_video(backbone.new_clip()), backbone
+    config = MVAdapterConfig.from_pretrained(adapter)
+    backbone = Backbone.load(name, num_frames=config.max_frames, max_text_tokens=config.max_text_tokens)
+    return PeftModel.from_pretrained(backbone.new_clip(), adapter), backbone
+
+
+def find_videos(folder: Path) -> list[Path]:
+    """The video files in a folder and below, by suffix, in order of their paths.
+
+    Raises:
+        MVPeftError: If the folder does not exist or holds no video.
+    """
+    if not folder.is_dir():
+        raise MVPeftError(f"'{folder}' is not a folder. Pass the folder that holds the videos.")
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES)
+    if not paths:
+        raise MVPeftError(f"'{folder}' holds no video. Looked for {', '.join(sorted(VIDEO_SUFFIXES))}, also in subfolders.")
+    return paths
+
+
+def best_hits(
+    queries: Sequence[str], paths: Sequence[Path], similarity: torch.Tensor, num_hits: int = 3
+) -> dict[str, list[Hit]]:
+    """The nearest videos of each query, given the similarity (queries, videos)."""
+    scores, indices = similarity.topk(min(num_hits, len(paths)), dim=1)
+    return {
+        query: [Hit(paths[index], score) for score, index in zip(row_scores, row_indices)]
+        for query, row_scores, row_indices in zip(queries, scores.tolist(), indices.tolist())
+    }
+
+
+def search_videos(
+    model: torch.nn.Module, backbone: Backbone, paths: Sequence[Path], queries: Sequence[str]
+) -> SearchResult:
+    """Answers queries over a user's own files; a file that cannot be read is left out and reported.
+
+    Args:
+        model: A CLIP that takes videos.
+        backbone: Its tokenizer and image processor.
+        paths: Video files.
+        queries: Texts.
+
+    Raises:
+        MVPeftError: If none of the videos can be read.
+    """
+    texts = backbone.texts(queries)
+    readable, columns, unreadable = [], [], {}
+    for path in tqdm(paths, desc="reading", unit="video", disable=None):
+        try:
+            video = backbone.video(path)
+        except VideoDecodeError as error:
+            unreadable[path] = str(error)
+        else:
+            readable.append(path)
+            columns.append(cosine_similarity(model, texts, video))
+    if not readable:
+        raise MVPeftError(f"None of the {len(paths)} videos can be read. The first: {next(iter(unreadable.values()))}")
+    return SearchResult(len(readable), best_hits(queries, readable, torch.cat(columns, dim=1)), unreadable)
