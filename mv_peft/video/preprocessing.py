@@ -1,0 +1,70 @@
+"""Frames -> pixel values: CLIP's resize, centre crop and normalisation, exactly or fast."""
+
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import CLIPImageProcessorPil
+from transformers.image_utils import PILImageResampling
+
+Preprocessing = Literal["exact", "fast"]
+
+
+class FramePreprocessor:
+    """CLIP's image preprocessing, applied to all frames of a video at once.
+
+    `exact` is Transformers' own PIL code, to the bit. `fast` is torch's antialiased bicubic resize of the uint8 frames
+    as they lie in memory: several times faster, within 2/255 of the exact pixels and 0.01/255 on average.
+
+    Args:
+        image_processor: the model's CLIP image processor, for its sizes, mean and standard deviation.
+        preprocessing: `exact` or `fast`.
+
+    Raises:
+        ValueError: `fast` cannot do what the image processor does.
+    """
+
+    def __init__(self, image_processor, preprocessing: Preprocessing = "exact"):
+        if preprocessing not in get_args(Preprocessing):
+            raise ValueError(f"Unknown preprocessing {preprocessing!r}. Choose from: exact, fast.")
+        # Where torchvision is installed, Transformers' own choice is another image processor, which rounds differently.
+        self.image_processor = CLIPImageProcessorPil.from_dict(image_processor.to_dict())
+        self.preprocessing = preprocessing
+        if preprocessing == "fast" and not self._is_plain_clip():
+            raise ValueError(
+                "Fast preprocessing is bicubic resize of the short side, centre crop within it, rescale and normalise; "
+                f"this image processor differs: {self.image_processor.to_dict()}. Use `preprocessing='exact'`."
+            )
+
+    def __call__(self, frames: np.ndarray) -> Tensor:
+        """uint8 (frames, height, width, 3) -> float32 (frames, 3, crop height, crop width)."""
+        if self.preprocessing == "fast":
+            return self._fast(frames)
+        # Said, not inferred: a picture three pixels high could be one with its channels first.
+        return self.image_processor(list(frames), input_data_format="channels_last", return_tensors="pt")[
+            "pixel_values"
+        ]
+
+    def _fast(self, frames: np.ndarray) -> Tensor:
+        processor = self.image_processor
+        # A view, not a copy: torch resizes uint8 fast only where the channels lie innermost.
+        pixels = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
+        short, new_short = min(pixels.shape[2:]), processor.size.shortest_edge
+        height, width = (int(new_short * side / short) for side in pixels.shape[2:])
+        pixels = torch.nn.functional.interpolate(pixels, (height, width), mode="bicubic", antialias=True)
+        crop_height, crop_width = processor.crop_size.height, processor.crop_size.width
+        top, left = (height - crop_height) // 2, (width - crop_width) // 2
+        pixels = pixels[:, :, top : top + crop_height, left : left + crop_width].float()
+        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (processor.image_mean, processor.image_std))
+        return pixels.mul_(processor.rescale_factor / std).sub_(mean / std)
+
+    def _is_plain_clip(self) -> bool:
+        processor = self.image_processor
+        return (
+            all((processor.do_resize, processor.do_center_crop, processor.do_rescale, processor.do_normalize))
+            and processor.resample == PILImageResampling.BICUBIC
+            and processor.size.shortest_edge is not None
+            and processor.size.longest_edge is None
+            and processor.size.shortest_edge >= max(processor.crop_size.height, processor.crop_size.width)
+        )
