@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
+import transformers
+from packaging.version import Version
 from torch import Tensor
 from transformers import CLIPConfig, CLIPModel
 
 from mv_peft import MVAdapterConfig
 
 EOS = 98
+
+needs_transformers_5_6 = pytest.mark.skipif(
+    Version(transformers.__version__) < Version("5.6"),
+    reason="before Transformers 5.6 CLIP loads PEFT adapters of LoRA's kind only, and re-enters checkpoints without gradient",
+)
 
 
 def clip_config(vision_layers: int = 3, text_layers: int = 2, vision_dim: int = 24, text_dim: int = 16) -> CLIPConfig:

@@ -200,13 +200,14 @@ def _fold(pixel_values: Tensor, frame_mask: Tensor | None) -> tuple[Tensor, Tens
         raise ValueError(
             f"`frame_mask` must have shape (batch, frames) = {tuple(shape)}, got {tuple(frame_mask.shape)}."
         )
-    mask = frame_mask.to(device=pixel_values.device, dtype=torch.bool)
+    mask = frame_mask.bool()
     if not torch.compiler.is_compiling():  # values cannot be looked at while tracing
-        if bool((frame_mask != frame_mask.bool()).any()):
+        if bool((frame_mask != mask).any()):
             raise ValueError("`frame_mask` must be 1 on real frames and 0 on padded ones, got other values.")
         empty = (~mask.any(dim=1)).nonzero().flatten().tolist()
         if empty:
             raise ValueError(f"`frame_mask` leaves no real frame to the videos at {empty}. Drop them from the batch.")
+    mask = mask.to(pixel_values.device)
     # Not multiplied: what stands in padded frames may be NaN.
     pixel_values = pixel_values.masked_fill(~mask[:, :, None, None, None], 0)
     return mask, pixel_values.flatten(0, 1)

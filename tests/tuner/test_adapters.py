@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from transformers import CLIPModel
 
 from mv_peft import MVAdapterConfig, MVAdapterModel
-from tests.models import adapter_config, batch, tiny_clip
+from tests.models import adapter_config, batch, needs_transformers_5_6, tiny_clip
 
 
 def adapted(**overrides):
@@ -351,6 +351,7 @@ def without_prefix(state_dict):
     return {key.removeprefix("base_model.model."): value for key, value in state_dict.items()}
 
 
+@needs_transformers_5_6
 def test_native_loading_by_transformers(tmp_path):
     model, inputs = adapted(), batch()
     expected = logits(model, **inputs)

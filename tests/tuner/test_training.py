@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from transformers import Trainer, TrainingArguments
 
 from mv_peft import enable_video
-from tests.models import adapter_config, batch, tiny_clip
+from tests.models import adapter_config, batch, needs_transformers_5_6, tiny_clip
 
 
 def adapted(**overrides):
@@ -38,7 +38,7 @@ def plain_gradients(inputs):
     return gradients(model)
 
 
-@pytest.mark.parametrize("use_reentrant", [True, False])
+@pytest.mark.parametrize("use_reentrant", [pytest.param(True, marks=needs_transformers_5_6), False])
 def test_gradient_checkpointing(use_reentrant):
     inputs = batch()
     model = adapted()
@@ -47,7 +47,7 @@ def test_gradient_checkpointing(use_reentrant):
     assert_same_gradients(gradients(model), plain_gradients(inputs))
 
 
-@pytest.mark.parametrize("checkpointing", [None, True, False])
+@pytest.mark.parametrize("checkpointing", [None, pytest.param(True, marks=needs_transformers_5_6), False])
 def test_two_forwards_in_flight(checkpointing):
     """Batches of different length: mixing up their masks would not even fit."""
     first, second = batch(), batch(videos=4, frames=3, seed=9)
