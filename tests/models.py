@@ -15,7 +15,7 @@ EOS = 98
 
 needs_transformers_5_6 = pytest.mark.skipif(
     Version(transformers.__version__) < Version("5.6"),
-    reason="before Transformers 5.6 CLIP loads PEFT adapters of LoRA's kind only, and re-enters checkpoints without gradient",
+    reason="before Transformers 5.6 CLIP loads LoRA natively but not us, and re-enters checkpoints without gradient",
 )
 
 

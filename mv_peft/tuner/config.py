@@ -124,8 +124,8 @@ class MVAdapterConfig(PeftConfig):
         if isinstance(pairs, int):
             if pairs > min(vision_layers, text_layers):
                 raise ValueError(
-                    f"`tying_layers` = {pairs} exceeds the model's {vision_layers} vision and {text_layers} text layers. "
-                    "Tie fewer; a tower alone needs `tying_layers=[]`."
+                    f"`tying_layers` = {pairs} exceeds the model's {vision_layers} vision and {text_layers} text "
+                    "layers. Tie fewer; a tower alone needs `tying_layers=[]`."
                 )
             pairs = [[vision_layers - n, text_layers - n] for n in range(pairs, 0, -1)]
         for tower, depth, layers in zip(TOWERS, (vision_layers, text_layers), zip(*pairs, strict=True), strict=False):

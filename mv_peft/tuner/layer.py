@@ -75,7 +75,7 @@ class MVAdapterLinear(nn.Module, MVAdapterLayer):
         self._move_adapter_to_device_of_base_layer(adapter_name)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (batch * frames, tokens, hidden) for vision, (batch, tokens, hidden) for text."""
+        """The adapted MLP output for x, (batch * frames, tokens, hidden) or (captions, tokens, hidden)."""
         result = self.base_layer(x)
         frame_mask, adapter_names = take_layer_context()
         if self.disable_adapters:

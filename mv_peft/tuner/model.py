@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import torch
 from peft.tuners.tuners_utils import BaseTuner, check_target_module_exists
@@ -47,7 +47,7 @@ class MVAdapterModel(BaseTuner):
 
     prefix = PREFIX
     tuner_layer_cls = MVAdapterLayer
-    target_module_mapping: dict[str, list[str]] = {}
+    target_module_mapping: ClassVar[dict[str, list[str]]] = {}
 
     def inject_adapter(self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any) -> None:
         """PEFT's injection, after the checks that need the model and before the hooks for video input."""
@@ -72,9 +72,7 @@ class MVAdapterModel(BaseTuner):
             peft_config.adapted_layers(tower, _num_layers(model, tower))
         for name, module in model.named_modules():
             if self._check_target_module_exists(peft_config, name) and not _LAYER.search(name):
-                raise ValueError(
-                    f"{_WRONG_TARGET}, not on '{name}' ({type(module).__name__}). {_RIGHT_TARGET}"
-                )
+                raise ValueError(f"{_WRONG_TARGET}, not on '{name}' ({type(module).__name__}). {_RIGHT_TARGET}")
 
     @staticmethod
     def _check_target_module_exists(peft_config: MVAdapterConfig, key: str) -> Any:
@@ -204,7 +202,8 @@ class MVAdapterModel(BaseTuner):
 
 
 def _name_rows(
-    adapter_names: tuple[str, ...], module: AuxiliaryTrainingWrapper, args: tuple, kwargs: dict[str, Any]) -> tuple:
+    adapter_names: tuple[str, ...], module: AuxiliaryTrainingWrapper, args: tuple, kwargs: dict[str, Any]
+) -> tuple:
     """Tells a module of `modules_to_save` the adapter of each of its rows; inside a tower a video has a row a frame."""
     repeats = args[0].shape[0] // len(adapter_names)
     names = [name if name in module._adapters else BASE_ADAPTER for name in adapter_names]
@@ -230,7 +229,7 @@ def _check_adapter_name(model: nn.Module, adapter_name: str) -> None:
         for key, _ in [*part.named_modules(), *part.named_parameters()]:
             taken.update(key.split("."))
     if adapter_name in taken:
-        raise ValueError(f"The adapter's name {adapter_name!r} is also the name of a part of the model. Choose another.")
+        raise ValueError(f"The adapter's name {adapter_name!r} is also that of a part of the model. Choose another.")
 
 
 def _check_modules_to_save(model: nn.Module, config: MVAdapterConfig) -> None:
@@ -238,4 +237,4 @@ def _check_modules_to_save(model: nn.Module, config: MVAdapterConfig) -> None:
     for wanted in config.modules_to_save or []:
         if not any(name == wanted or name.endswith(f".{wanted}") for name in names):
             what = "is a parameter, not a module" if hasattr(model, wanted) else "is no module of the model"
-            raise ValueError(f"`modules_to_save` names '{wanted}', which {what}. Name modules, such as 'visual_projection'.")
+            raise ValueError(f"`modules_to_save` names '{wanted}', which {what}. Name modules, as 'visual_projection'.")

@@ -30,7 +30,9 @@ def mv_adapter_peft_type() -> PeftType:
         type.__setattr__(PeftType, value, member)
     member = PeftType.__members__[value]
     if PeftType(value) is not member or getattr(PeftType, value) is not member:
-        raise RuntimeError(f"PEFT's PeftType cannot be extended by '{value}'. Install a version of peft that mv_peft names.")
+        raise RuntimeError(
+            f"PEFT's PeftType cannot be extended by '{value}'. Install a peft that mv_peft was tried with."
+        )
     return member
 
 

@@ -26,7 +26,7 @@ from torch.nn import functional as F
 
 
 def quick_gelu(x: Tensor) -> Tensor:
-    """x * sigmoid(1.702 x), whatever activation the tower around the adapter uses."""
+    """The adapter's activation, x * sigmoid(1.702 x), whatever the tower around it uses."""
     return x * torch.sigmoid(1.702 * x)
 
 
@@ -40,7 +40,7 @@ class SelfAttention(nn.Module):
         self.out_proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor, key_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
-        """x and the result: (batch, tokens, dim); key_mask: bool (batch, tokens), False hides a key from every query."""
+        """Attends over x, (batch, tokens, dim); `key_mask` is bool (batch, tokens), False hides a key from every query."""
         query, key, value = self.in_proj(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         mask = None if key_mask is None else key_mask[:, None, None, :]
         out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=is_causal)
@@ -59,7 +59,7 @@ class TransformerBlock(nn.Module):
         self.fc2 = nn.Linear(4 * dim, dim)
 
     def forward(self, x: Tensor, key_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
-        """x and the result: (batch, tokens, dim); the masks as in `SelfAttention`."""
+        """Transforms x, (batch, tokens, dim), under masks as in `SelfAttention`."""
         x = x + self.attention(self.attention_norm(x), key_mask, is_causal)
         return x + self.fc2(quick_gelu(self.fc1(self.mlp_norm(x))))
 
@@ -87,10 +87,8 @@ class SequenceTransformer(nn.Module):
         self.norm = nn.LayerNorm(dim)
         self.block = TransformerBlock(dim, num_heads)
 
-    def forward(
-        self, x: Tensor, positions: Tensor, key_mask: Tensor | None = None, is_causal: bool = False
-    ) -> Tensor:
-        """x and the result: (batch, tokens, dim); positions: the rows for these tokens, (tokens, dim)."""
+    def forward(self, x: Tensor, positions: Tensor, key_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
+        """Transforms x, (batch, tokens, dim), given the positions of these tokens, (tokens, dim)."""
         return quick_gelu(self.block(self.norm(x + positions), key_mask, is_causal))
 
     def reset_parameters(self, model_dim: int, position_init_std: float) -> None:

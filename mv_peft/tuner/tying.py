@@ -68,4 +68,5 @@ class CrossModalityTying(nn.Module):
         return weight * (beta if self.position.endswith("_in") else beta[:, None])
 
     def extra_repr(self) -> str:
+        """Shown by `print(model)`."""
         return f"position={self.position!r}, pair_index={self.pair_index}"

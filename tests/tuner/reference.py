@@ -83,7 +83,13 @@ def text_adapter(m: Tensor, adapter: nn.Module, heads: int, scaling: float, fact
 
 
 def video_adapter(
-    m: Tensor, frame_mask: Tensor, adapter: nn.Module, heads: int, max_frames: int, scaling: float, factor: Tensor | None
+    m: Tensor,
+    frame_mask: Tensor,
+    adapter: nn.Module,
+    heads: int,
+    max_frames: int,
+    scaling: float,
+    factor: Tensor | None,
 ) -> Tensor:
     """m: (videos * frames, tokens, D); frame_mask: (videos, frames)."""
     down, up = tied_weights(adapter, factor)

@@ -8,6 +8,7 @@ import pickle
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from torch import nn
 from transformers import BertConfig, BertModel, CLIPTextModelWithProjection, CLIPVisionModelWithProjection
 
 from mv_peft import disable_video, enable_video
@@ -41,7 +42,8 @@ def test_pooling_is_the_mean_of_normalised_real_frames():
     torch.testing.assert_close(out.image_embeds, expected)
     torch.testing.assert_close(out.logits_per_text, clip.logit_scale.exp() * out.text_embeds @ expected.T)
     assert torch.equal(out.logits_per_image, out.logits_per_text.T)
-    halves = [torch.nn.functional.cross_entropy(x, torch.arange(3)) for x in (out.logits_per_text, out.logits_per_image)]
+    target = torch.arange(3)
+    halves = [nn.functional.cross_entropy(x, target) for x in (out.logits_per_text, out.logits_per_image)]
     torch.testing.assert_close(out.loss, sum(halves) / 2)
 
 
@@ -92,7 +94,8 @@ def test_neighbours_and_length_of_padding_are_invisible(method):
     if method == "mv_adapter":
         model = adapted()
     elif method == "lora":
-        model = enable_video(get_peft_model(tiny_clip(), LoraConfig(target_modules=["q_proj"], init_lora_weights=False)))
+        config = LoraConfig(target_modules=["q_proj"], init_lora_weights=False)
+        model = enable_video(get_peft_model(tiny_clip(), config))
     else:
         model = enable_video(tiny_clip())
     inputs = batch(frames=4)
@@ -140,7 +143,7 @@ def test_order_of_frames_matters_with_temporal_adaptation_only():
         ({"pixel_values": torch.ones(3, 8, 8)}, r"\(batch, frames, 3, height, width\).*got \(3, 8, 8\)"),
         ({"pixel_values": torch.ones(3, 0, 3, 8, 8), "frame_mask": None}, "at least one video of one frame"),
         ({"pixel_values": torch.ones(3, 7, 3, 8, 8), "frame_mask": None}, "7 frames, .* at most `max_frames` = 6"),
-        ({"input_ids": torch.ones(3, 12, dtype=torch.long), "attention_mask": None}, "12 tokens, .*`max_text_tokens` = 10"),
+        ({"input_ids": torch.ones(3, 12).long(), "attention_mask": None}, "12 tokens, .*`max_text_tokens` = 10"),
     ],
 )
 def test_clear_errors(change, message):
@@ -158,11 +161,7 @@ def test_other_models_are_refused():
 
 
 def hooks(model):
-    return sum(
-        len(getattr(module, kind))
-        for module in model.modules()
-        for kind in ("_forward_pre_hooks", "_forward_hooks", "_forward_pre_hooks_with_kwargs", "_forward_hooks_with_kwargs")
-    )
+    return sum(len(module._forward_pre_hooks) + len(module._forward_hooks) for module in model.modules())
 
 
 def test_enable_is_idempotent_and_can_be_undone():
