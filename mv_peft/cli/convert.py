@@ -1,0 +1,140 @@
+"""Converts a checkpoint of the authors' program into an adapter folder, or an adapter folder back.
+
+A checkpoint does not say `num_heads` and `scaling`, and `tying_position` only in part: give those of the run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..tuner.config import MVAdapterConfig
+
+HELP = "an official checkpoint into an adapter folder, and back"
+EXAMPLES = """examples:
+  mv-peft convert best.pth --model openai/clip-vit-base-patch16 --preset msrvtt \\
+      --set tying_position=down_out --output msrvtt-adapter
+  mv-peft convert best.pth --model ./clip --set num_heads=4 --set 'tying_layers=[[2,0],[3,1]]' --output adapter
+  mv-peft convert msrvtt-adapter --model ./clip --to-official --output msrvtt.safetensors
+"""
+OFFICIAL_SUFFIXES = (".safetensors", ".pth")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `mv-peft convert`."""
+    parser.add_argument(
+        "source", metavar="CHECKPOINT", help="a .pth or .safetensors file; an adapter folder to go back"
+    )
+    parser.add_argument("--model", required=True, metavar="NAME_OR_DIR", help="the CLIP; only its config.json is read")
+    parser.add_argument("--preset", metavar="NAME", help="start from a published setting, not from the default one")
+    parser.add_argument(
+        "--set",
+        dest="settings",
+        type=_setting,
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="a field of MVAdapterConfig, as JSON or a bare word; repeatable",
+    )
+    parser.add_argument(
+        "--to-official", action="store_true", help="convert an adapter folder into an official checkpoint"
+    )
+    parser.add_argument("--output", required=True, type=Path, metavar="PATH", help="a folder; a file to go back")
+    parser.add_argument("--overwrite", action="store_true", help="replace what is at the output")
+    parser.set_defaults(refuse=parser.error)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Converts, and prints what became of the checkpoint."""
+    return _to_official(args) if args.to_official else _from_official(args)
+
+
+def _from_official(args: argparse.Namespace) -> int:
+    from ..hub.conversion import adapter_from_official, write_adapter
+
+    if Path(args.source).is_dir():
+        args.refuse(f"'{args.source}' is a folder. Give a checkpoint file, or `--to-official` for an adapter folder.")
+    config = _config(args)
+    _check_output(args.output, args.overwrite, is_folder=True)
+    model, report = adapter_from_official(args.source, args.model, config)
+    _publish(lambda path: write_adapter(model, path), args.output)
+    print(f"{report}\nadapter written to {args.output}")
+    return 0
+
+
+def _to_official(args: argparse.Namespace) -> int:
+    from ..hub.conversion import official_from_adapter, write_official
+
+    if args.preset or args.settings:
+        args.refuse("`--preset` and `--set` have no effect with `--to-official`: the adapter has its own settings.")
+    if args.output.suffix not in OFFICIAL_SUFFIXES:
+        args.refuse(f"`--output` must end in .safetensors or .pth with `--to-official`, got '{args.output}'.")
+    _check_output(args.output, args.overwrite, is_folder=False)
+    state = official_from_adapter(args.source, args.model)
+    _publish(lambda path: write_official(state, path), args.output)
+    print(f"{len(state)} tensors copied\nofficial checkpoint written to {args.output}")
+    return 0
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    """`FIELD=VALUE` -> the field and its value, which is JSON, or a bare word such as down_out."""
+    field, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"must be FIELD=VALUE, got {text!r}.")
+    try:
+        return field, json.loads(value)
+    except json.JSONDecodeError:
+        if re.fullmatch(r"[a-z_]+", value):
+            return field, value
+        raise argparse.ArgumentTypeError(f"the value of `{field}` must be JSON, got {value!r}.") from None
+
+
+def _config(args: argparse.Namespace) -> MVAdapterConfig:
+    from peft import PeftConfig
+
+    from ..tuner.config import MVAdapterConfig
+
+    # Not what a conversion cannot fill: CLIP's own modules, and a start of training.
+    of_peft = {*PeftConfig.__dataclass_fields__, "modules_to_save", "init_weights"}
+    fields = [name for name in MVAdapterConfig.__dataclass_fields__ if name not in of_peft]
+    names = [name for name, _ in args.settings]
+    for name in names:
+        if name not in fields:
+            args.refuse(f"Unknown field '{name}' in `--set`. Choose from: {', '.join(fields)}.")
+        if names.count(name) > 1:
+            args.refuse(f"`--set` names '{name}' twice. Give each field once.")
+    settings = dict(args.settings)
+    try:
+        return MVAdapterConfig.from_preset(args.preset, **settings) if args.preset else MVAdapterConfig(**settings)
+    except (TypeError, ValueError) as error:
+        args.refuse(str(error))
+        raise
+
+
+def _check_output(output: Path, overwrite: bool, *, is_folder: bool) -> None:
+    if output.exists() and output.is_dir() != is_folder:
+        raise FileExistsError(f"'{output}' is a {'file' if is_folder else 'folder'}. Choose another output.")
+    occupied = any(output.iterdir()) if output.is_dir() else output.exists()
+    if occupied and not overwrite:
+        raise FileExistsError(f"'{output}' exists. Choose another output, or replace it by `--overwrite`.")
+
+
+def _publish(write: Callable[[Path], None], output: Path) -> None:
+    """Writes a file or a folder of files beside `output`, and moves it there when it is complete."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".mv-peft-", dir=output.parent) as temporary:
+        staged = Path(temporary, f"converted{output.suffix}")
+        write(staged)
+        if not staged.is_dir():
+            os.replace(staged, output)
+            return
+        output.mkdir(exist_ok=True)
+        for file in staged.iterdir():
+            os.replace(file, output / file.name)
