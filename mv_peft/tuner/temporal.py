@@ -40,7 +40,7 @@ class SelfAttention(nn.Module):
         self.out_proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor, key_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
-        """Attends over x, (batch, tokens, dim); `key_mask` is bool (batch, tokens), False hides a key from every query."""
+        """Attends over x, (batch, tokens, dim); `key_mask` bool (batch, tokens), False hides a key from every query."""
         query, key, value = self.in_proj(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         mask = None if key_mask is None else key_mask[:, None, None, :]
         out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=is_causal)

@@ -54,7 +54,7 @@ def test_presets():
         ("tying_layers", [[1, 2, 3]], ValueError, r"pairs, got \[\[1, 2, 3\]\]"),
         ("tying_layers", [[1, 2], [1, 3]], ValueError, "name each layer of a tower once"),
         ("tying_layers", "last", TypeError, "`tying_layers` must be a number of layers or a list of pairs, got 'last'"),
-        ("tying_position", "down", ValueError, "`tying_position` 'down'. Choose from: down_in, down_out, up_in, up_out"),
+        ("tying_position", "down", ValueError, "'down'. Choose from: down_in, down_out, up_in, up_out"),
         ("tying_init", "zero", ValueError, "Unknown `tying_init` 'zero'. Choose from: paper, identity"),
         ("position_init_std", -0.1, ValueError, "`position_init_std` must be a number of at least 0, got -0.1"),
         ("layers_to_transform", -1, ValueError, "`layers_to_transform` must name layers from 0 up, got -1"),

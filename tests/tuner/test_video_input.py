@@ -173,7 +173,7 @@ def test_enable_is_idempotent_and_can_be_undone():
     assert hooks(clip) == 0
     assert clip.__dict__.keys() == tiny_clip().__dict__.keys()
     disable_video(clip)
-    with pytest.raises(ValueError, match="MV-Adapter.*unload"):
+    with pytest.raises(ValueError, match=r"MV-Adapter.*unload"):
         disable_video(adapted())
 
 
