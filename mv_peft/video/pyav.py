@@ -30,12 +30,9 @@ def read(path: str, choose: Callable[[np.ndarray], np.ndarray], short_side: int 
     """
     check_is_file(path)
     try:
-        try:
-            return _read_seeking(path, choose, short_side)
-        except IndexMisleads:
-            return _read_sequentially(path, choose, short_side)
-    except (av.FFmpegError, OSError) as err:
-        raise decode_error(path, err.strerror) from err
+        return _read_seeking(path, choose, short_side)
+    except IndexMisleads:
+        return _read_sequentially(path, choose, short_side)
 
 
 @contextmanager
@@ -43,20 +40,25 @@ def open_video(path: str) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open a file and its first video stream that is not cover art; closed when the block ends.
 
     One thread: FFmpeg's own threads can deadlock beside torch's, and a worker has one core to spend.
+
+    Raises:
+        VideoDecodeError: the file has no such stream, or FFmpeg gives up on it within the block.
     """
     # `file:` keeps a name with a colon from being read as a protocol; the white list keeps a playlist from the network.
     options = {"protocol_whitelist": "file"}
-    with av.open(f"file:{path}", options=options, metadata_errors="ignore") as container:
-        for stream in container.streams.video:
-            if not stream.disposition & Disposition.attached_pic:
-                break
-        else:
-            raise decode_error(path, "no video stream")
-        if stream.codec_context is None:
-            raise decode_error(path, "no decoder for its video stream")
-        stream.thread_type = "NONE"
-        stream.codec_context.thread_count = 1
-        yield container, stream
+    try:
+        with av.open(f"file:{path}", options=options, metadata_errors="ignore") as container:
+            streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+            if not streams:
+                raise decode_error(path, "no video stream")
+            stream = streams[0]
+            if stream.codec_context is None:
+                raise decode_error(path, "no decoder for its video stream")
+            stream.thread_type = "NONE"
+            stream.codec_context.thread_count = 1
+            yield container, stream
+    except av.FFmpegError as err:
+        raise decode_error(path, err.strerror) from err
 
 
 def index_stream(container: InputContainer, stream: VideoStream) -> tuple[FrameIndex, np.ndarray]:

@@ -1,0 +1,34 @@
+import functools
+
+import av
+import numpy as np
+import pytest
+
+from .clips import HOSTILE, encode
+
+
+@pytest.fixture(scope="session")
+def hostile(tmp_path_factory):
+    """Path of a clip of HOSTILE by name, written when first asked for."""
+    folder = tmp_path_factory.mktemp("hostile")
+    return functools.cache(lambda name: HOSTILE[name](folder / name))
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory):
+    """An ordinary clip: 60 frames, H.264 with B-frames, a key frame every ten."""
+    return encode(tmp_path_factory.mktemp("clip") / "clip.mp4")
+
+
+@pytest.fixture(scope="session")
+def decode_in_order():
+    """The reference: all frames of a file as FFmpeg gives them, one after the other."""
+
+    @functools.cache
+    def decode(path):
+        with av.open(f"file:{path}") as container:
+            container.streams.video[0].thread_type = "NONE"
+            pictures = [(frame.to_ndarray(format="rgb24"), frame.rotation) for frame in container.decode(video=0)]
+        return np.stack([np.rot90(picture, rotation // 90) for picture, rotation in pictures])
+
+    return decode
