@@ -159,7 +159,9 @@ def _official_parameters(model: nn.Module, name: str) -> dict[str, Tensor]:
     official: dict[str, Tensor] = {}
     for module in model.modules():
         if isinstance(module, SharedFactors) and name in module.mv_adapter_factors:
-            official |= {f"clip.prompt.{j}": factor for j, factor in enumerate(module.mv_adapter_factors[name].detach())}
+            official |= {
+                f"clip.prompt.{j}": factor for j, factor in enumerate(module.mv_adapter_factors[name].detach())
+            }
     for prefix, block in _blocks(model, name):
         official |= {f"{prefix}.{_their_name(key)}": parameter for key, parameter in block.named_parameters()}
     if any(parameter.is_meta for parameter in official.values()):
