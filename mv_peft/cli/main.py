@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
+import select
 import sys
 from collections.abc import Sequence
 
+from .. import __version__
 from ..errors import MVPeftError
 
-# Each module defines HELP, add_arguments(parser) and run(args) -> int. They are imported by name, so that
-# `mv-peft --help` answers without importing torch.
+# The module of this package for each subcommand. It defines HELP, EXAMPLES, add_arguments(parser) and run(args), which
+# returns the exit code; its docstring is the description. What is heavy it imports in run(): `--help` imports them all.
 SUBCOMMANDS = {"demo": "demo", "convert": "convert"}
+
+BROKEN_PIPE = 128 + 13  # what a shell reports of a program that SIGPIPE ended
+INTERRUPTED = 128 + 2
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser with every subcommand's arguments and examples."""
     parser = argparse.ArgumentParser(prog="mv-peft", description="MV-Adapter for CLIP: video-text retrieval.")
+    parser.add_argument("--version", action="version", version=f"mv-peft {__version__}")
+    parser.add_argument("--traceback", action="store_true", help="show where an error comes from, not only its message")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, module_name in SUBCOMMANDS.items():
         module = importlib.import_module(f"{__package__}.{module_name}")
@@ -24,7 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
             name,
             help=module.HELP,
             description=module.__doc__,
-            epilog=getattr(module, "EXAMPLES", None),
+            epilog=module.EXAMPLES,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.add_arguments(subparser)
@@ -33,16 +41,52 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line; 0 for success, 1 for an error about the world, 2 for a mistake in the arguments."""
+    """Runs the command line; 0 for success, 1 for an error about the world, 2 for a mistake in the arguments.
+
+    Errors about files, data and values become one line. Any other exception is our mistake and keeps its traceback.
+    """
+    try:
+        try:
+            return _run(argv)
+        finally:
+            # Here, not at the interpreter's exit, where a reader that has gone away could no longer be handled.
+            sys.stdout.flush()
+    except BrokenPipeError:
+        if not _reader_has_gone():
+            raise
+        # What is still buffered must go somewhere when the interpreter flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+
+
+def _run(argv: Sequence[str] | None) -> int:
     args = build_parser().parse_args(argv)
     try:
-        return int(args.run(args) or 0)
+        return args.run(args)
     except (MVPeftError, OSError, ValueError) as error:
-        print(f"mv-peft: error: {error}", file=sys.stderr)
+        if args.traceback or (isinstance(error, BrokenPipeError) and _reader_has_gone()):
+            raise
+        print(f"mv-peft: error: {_message(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("mv-peft: interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED
+
+
+def _reader_has_gone() -> bool:
+    """Whether it is the pipe of our standard output that is broken, not another pipe or a connection."""
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+    except (AttributeError, OSError):  # Windows has no poll; a stand-in for stdout has no file
+        return False
+    return bool(poll.poll(0))
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.strerror}: '{error.filename}'"
+    return str(error) or type(error).__name__
 
 
 if __name__ == "__main__":

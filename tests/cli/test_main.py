@@ -1,0 +1,183 @@
+"""The command line as such: help, version, the form of errors, exit codes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+import mv_peft
+from mv_peft.cli import main as command_line
+from mv_peft.errors import VideoDecodeError
+
+ROOT = Path(mv_peft.__file__).parent.parent
+
+# The package without the imports of its own __init__.py, to see what the command line adds to them.
+BARE_PACKAGE = f"""
+import sys, types
+package = types.ModuleType("mv_peft")
+package.__path__ = [{str(ROOT / "mv_peft")!r}]
+package.__version__ = {mv_peft.__version__!r}
+sys.modules["mv_peft"] = package
+from mv_peft.cli.main import main
+"""
+
+
+@pytest.fixture
+def subcommand(monkeypatch):
+    """Makes a function the only subcommand, `play`, with one whole number as its argument."""
+
+    def install(run):
+        module = types.ModuleType("mv_peft.cli.play")
+        module.__doc__ = "Plays, for the tests."
+        module.HELP, module.EXAMPLES, module.run = "play", "examples:\n  mv-peft play 3", run
+        module.add_arguments = lambda parser: parser.add_argument("count", type=int)
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        monkeypatch.setattr(command_line, "SUBCOMMANDS", {"play": "play"})
+
+    return install
+
+
+def python(code: str, **kwargs) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, **kwargs)
+
+
+def test_help_names_every_subcommand(capsys):
+    with pytest.raises(SystemExit, match=r"^0$"):
+        command_line.main(["--help"])
+    shown = capsys.readouterr().out
+    for name in command_line.SUBCOMMANDS:
+        assert f"    {name} " in shown
+
+
+@pytest.mark.parametrize("name", command_line.SUBCOMMANDS)
+def test_help_of_a_subcommand_shows_examples(capsys, name):
+    with pytest.raises(SystemExit, match=r"^0$"):
+        command_line.main([name, "--help"])
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"usage: mv-peft {name} ")
+    assert f"\n  mv-peft {name}" in shown[shown.index("examples:") :]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["demo", "--help"], ["convert", "--help"]])
+def test_help_and_version_import_nothing_heavy_of_their_own(arguments):
+    heavy = ("torch", "transformers", "peft", "av")
+    done = python(
+        f"{BARE_PACKAGE}\ntry:\n    main({arguments})\nexcept SystemExit as end:\n    assert end.code == 0, end\n"
+        f"sys.exit(' '.join(name for name in {heavy} if name in sys.modules))"
+    )
+    assert done.stdout
+    assert done.stderr.strip() == ""
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit, match=r"^0$"):
+        command_line.main(["--version"])
+    assert capsys.readouterr().out == f"mv-peft {mv_peft.__version__}\n"
+
+
+def test_module_is_the_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "mv_peft", "--version"], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert done.stdout == f"mv-peft {mv_peft.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "the following arguments are required: COMMAND"),
+        (["sing"], "invalid choice: 'sing'"),
+        (["play", "many"], "argument count: invalid int value: 'many'"),
+        (["play", "3", "--loud"], "unrecognized arguments: --loud"),
+    ],
+)
+def test_mistakes_in_arguments_exit_2(capsys, subcommand, arguments, message):
+    subcommand(lambda args: pytest.fail("it ran"))
+    with pytest.raises(SystemExit, match=r"^2$"):
+        command_line.main(arguments)
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_the_subcommand_says_the_exit_code(capsys, subcommand, code):
+    seen = []
+    subcommand(lambda args: seen.append(args.count) or code)
+    assert command_line.main(["play", "3"]) == code
+    assert seen == [3]
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (VideoDecodeError("Cannot decode 'a.mp4': no video stream."), "Cannot decode 'a.mp4': no video stream."),
+        (ValueError("`max_frames` must be positive, got -3."), "`max_frames` must be positive, got -3."),
+        (FileExistsError("'out' exists. Choose another output."), "'out' exists. Choose another output."),
+        (FileNotFoundError(2, "No such file or directory", "a.pth"), "No such file or directory: 'a.pth'"),
+        (OSError(), "OSError"),
+        (BrokenPipeError(32, "Broken pipe of a connection"), "[Errno 32] Broken pipe of a connection"),
+    ],
+)
+def test_errors_about_the_world_are_one_line_and_exit_1(capsys, subcommand, error, message):
+    def run(args):
+        raise error
+
+    subcommand(run)
+    assert command_line.main(["play", "3"]) == 1
+    assert capsys.readouterr().err == f"mv-peft: error: {message}\n"
+    with pytest.raises(type(error)):
+        command_line.main(["--traceback", "play", "3"])
+
+
+@pytest.mark.parametrize("error", [TypeError, KeyError, AttributeError, AssertionError, RuntimeError])
+def test_mistakes_of_ours_keep_their_traceback(subcommand, error):
+    def run(args):
+        raise error("ours")
+
+    subcommand(run)
+    with pytest.raises(error, match="ours"):
+        command_line.main(["play", "3"])
+
+
+def test_an_import_that_fails_is_not_hidden(monkeypatch):
+    monkeypatch.setattr(command_line, "SUBCOMMANDS", {"play": "no_such_module"})
+    with pytest.raises(ModuleNotFoundError, match=r"mv_peft\.cli\.no_such_module"):
+        command_line.main(["--help"])
+
+
+def test_interruption(capsys, subcommand):
+    def run(args):
+        raise KeyboardInterrupt
+
+    subcommand(run)
+    assert command_line.main(["play", "3"]) == 130
+    assert capsys.readouterr().err == "mv-peft: interrupted\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGPIPE")
+@pytest.mark.parametrize(("arguments", "unbuffered"), [(["--help"], ""), (["play"], ""), (["play"], "1")])
+def test_a_reader_that_goes_away_is_no_error(arguments, unbuffered):
+    code = f"""{BARE_PACKAGE}
+import mv_peft.cli.main as command_line
+module = types.ModuleType("mv_peft.cli.play")
+module.HELP = module.EXAMPLES = "play"
+module.add_arguments = lambda parser: None
+module.run = lambda args: [print("a line of output") for _ in range(100_000)] and 0
+sys.modules[module.__name__] = module
+command_line.SUBCOMMANDS = {{"play": "play"}}
+sys.exit(main({arguments}))
+"""
+    read, write = os.pipe()
+    os.close(read)
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment
+    )
+    os.close(write)
+    assert done.stderr == ""
+    assert done.returncode == 141
