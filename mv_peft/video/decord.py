@@ -8,15 +8,21 @@ tells beforehand: a file on which the two disagree is refused, one in which deco
 from collections.abc import Callable, Iterator
 from itertools import chain
 
-import torch  # isort: skip  decord imported before torch corrupts memory once a module moves to a GPU
-import decord
 import numpy as np
+import torch  # before decord: the other way round, memory is corrupted once a module moves to a GPU
 
 from mv_peft.errors import VideoDecodeError
 from mv_peft.video import pyav
 from mv_peft.video.failure import check_is_file, decode_error
 from mv_peft.video.frames import VideoFrames, scaled_size
 from mv_peft.video.index import IndexMisleads
+
+try:
+    import decord
+except ImportError as err:
+    raise ImportError(
+        "The decord backend is not installed. `pip install mv_peft[decord]`, or use `backend='pyav'`."
+    ) from err
 
 # Decord keeps times in single precision.
 _TIMES_RTOL = 1e-6

@@ -68,7 +68,7 @@ def index_stream(container: InputContainer, stream: VideoStream) -> tuple[FrameI
         IndexMisleads: demuxing does not tell what the frames are.
     """
     try:
-        index = index_packets(container.demux(stream), stream.codec_context.name)
+        index = index_packets(_demux(container, stream), stream.codec_context.name)
     except av.FFmpegError as err:
         raise IndexMisleads from err
     return index, _seconds(index.pts, stream)
@@ -109,7 +109,7 @@ def _decode_from(container: InputContainer, stream: VideoStream, key_pts: int, k
     try:
         for timestamp in (key_pts, key_dts):  # MP4 and Matroska are searched by the former, MPEG-TS by the latter
             container.seek(timestamp, stream=stream)
-            packets = dropwhile(lambda packet: not packet.is_keyframe, container.demux(stream))
+            packets = dropwhile(lambda packet: not packet.is_keyframe, _demux(container, stream))
             key = next(packets, None)
             if key is not None and key.pts is not None and key.pts <= key_pts:
                 break
@@ -147,11 +147,20 @@ def _read_sequentially(path: str, choose: Callable, short_side: int | None) -> V
 def _decode_all(container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame | None]:
     """Yield every frame, and None in place of what is damaged: a packet, or all that follows an unreadable one."""
     try:
-        for packet in container.demux(stream):
+        for packet in _demux(container, stream):
             yield from _decode(packet)
     except av.FFmpegError:
         yield None
         yield from stream.decode(None)
+
+
+def _demux(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]:
+    while True:
+        try:
+            yield from container.demux(stream)
+            return
+        except IndexError:
+            continue  # a packet of a stream that appeared after the header, for which PyAV has no place
 
 
 def _decode(packet: av.Packet) -> list[av.VideoFrame | None]:

@@ -1,0 +1,150 @@
+import gc
+import os
+import re
+from pathlib import Path
+
+import av
+import numpy as np
+import psutil
+import pytest
+
+from mv_peft.errors import VideoDecodeError
+from mv_peft.video import read_frames
+
+from .clips import encode, encode_audio, find_box, read_numbers
+
+BACKENDS = ["pyav", "decord"]
+
+
+def write(path, content):
+    path.write_bytes(content)
+    return path
+
+
+def make_directory(path):
+    path.mkdir()
+    return path
+
+
+def make_pipe(path):
+    os.mkfifo(path)
+    return path
+
+
+def make_truncated(path):
+    return write(path, encode(path).read_bytes()[:2000])
+
+
+BAD = {
+    "empty": (lambda path: write(path, b""), "the file is empty"),
+    "zeros": (lambda path: write(path, bytes(10_000)), "Invalid data"),
+    "text": (lambda path: write(path, b"a caption, not a video\n" * 100), "Invalid data"),
+    "noise": (lambda path: write(path, np.random.default_rng(0).bytes(10_000)), "Invalid data"),
+    "playlist": (lambda path: write(path, b"#EXTM3U\n#EXTINF:10,\nhttp://192.0.2.1/a.ts\n#EXT-X-ENDLIST\n"), "Invalid"),
+    "script": (lambda path: write(path, b"ffconcat version 1.0\nfile '/dev/zero'\n"), "not permitted|Invalid"),
+    "truncated": (make_truncated, "Invalid data"),
+    "audio only": (encode_audio, "no video stream"),
+    "vanished": (lambda path: path, "No such file"),
+    "directory": (make_directory, "not a regular file"),
+    "pipe": (make_pipe, "not a regular file"),
+}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("kind", BAD)
+def test_a_bad_file_is_an_error_that_names_it(kind, backend, tmp_path):
+    if backend == "decord":
+        pytest.importorskip("mv_peft.video.decord")
+    make, reason = BAD[kind]
+    path = make(tmp_path / "videö.mp4")
+    with pytest.raises(VideoDecodeError, match=rf"Cannot decode '{re.escape(str(path))}': .*({reason})"):
+        read_frames(path, backend=backend)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads everything")
+def test_an_unreadable_file_is_an_error(tmp_path):
+    path = encode(tmp_path / "clip.mp4", num_frames=2)
+    path.chmod(0)
+    with pytest.raises(VideoDecodeError, match="Permission denied"):
+        read_frames(path)
+
+
+def test_a_file_that_may_not_be_opened_is_an_error(clip, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise av.error.PermissionError(13, "Permission denied", str(clip))
+
+    monkeypatch.setattr("mv_peft.video.pyav.av.open", refuse)
+    with pytest.raises(VideoDecodeError, match="Permission denied"):
+        read_frames(clip)
+
+
+def test_an_address_is_not_opened():
+    with pytest.raises(VideoDecodeError, match="No such file"):
+        read_frames("http://192.0.2.1/video.mp4")
+
+
+def test_a_file_readable_in_part_gives_what_it_has(tmp_path):
+    path = encode(tmp_path / "clip.mp4", muxing={"movflags": "faststart"})
+    data = path.read_bytes()
+    offset, size = find_box(data, b"mdat")
+    path.write_bytes(data[: offset + size * 7 // 10])
+    with pytest.warns(RuntimeWarning, match=r"Skipped \d+ damaged packets of '.*clip.mp4'"):
+        video = read_frames(path, 1000)
+    numbers = read_numbers(video.frames)
+    assert 20 < len(numbers) < 60
+    assert numbers[:20].tolist() == list(range(20))
+    assert (np.diff(numbers) > 0).all()
+
+
+@pytest.mark.parametrize("position", [0.3, 0.6])
+def test_damaged_packets_are_skipped_and_counted(position, tmp_path):
+    path = encode(tmp_path / "clip.mp4")
+    data = bytearray(path.read_bytes())
+    offset, size = find_box(data, b"mdat")
+    middle = offset + int(size * position)
+    data[middle : middle + 300] = bytes(300)
+    path.write_bytes(data)
+    with pytest.warns(RuntimeWarning, match=r"Skipped \d+ damaged packets"):
+        video = read_frames(path, 1000)
+    assert 20 < len(video) < 60
+    assert video.frames.reshape(len(video), -1).any(axis=1).all()
+
+
+@pytest.mark.parametrize("name", ["h264.mp4", "h264.ts", "h264.mkv", "mpeg4_b_frames.avi", "fragmented.mp4"])
+@pytest.mark.filterwarnings("ignore:Skipped .* damaged packets:RuntimeWarning")
+def test_any_damage_gives_frames_or_the_error(name, hostile, tmp_path):
+    original = np.frombuffer(Path(hostile(name)).read_bytes(), dtype=np.uint8)
+    rng = np.random.default_rng(0)
+    outcomes = set()
+    for _ in range(40):
+        data = original[: rng.integers(1, len(original) + 1)].copy()
+        data[rng.integers(0, len(data), 20)] ^= rng.integers(0, 256, 20).astype(np.uint8)
+        path = write(tmp_path / name, data.tobytes())
+        try:
+            video = read_frames(path, 12)
+            assert 0 < len(video) <= 12
+            outcomes.add("frames")
+        except VideoDecodeError:
+            outcomes.add("error")
+    assert "error" in outcomes
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_thousand_opens_leave_nothing_behind(backend, clip, tmp_path):
+    if backend == "decord":
+        pytest.importorskip("mv_peft.video.decord")
+    bad = make_truncated(tmp_path / "bad.mp4")
+    process = psutil.Process()
+
+    def read_many(times):
+        for _ in range(times):
+            read_frames(clip, 2, backend=backend)
+            with pytest.raises(VideoDecodeError):
+                read_frames(bad, backend=backend)
+        gc.collect()
+        return process.num_fds(), process.num_threads(), process.memory_info().rss
+
+    descriptors, threads, memory = read_many(100)
+    descriptors_after, threads_after, memory_after = read_many(500)
+    assert (descriptors_after, threads_after) == (descriptors, threads)
+    assert memory_after - memory < 8 * 2**20
