@@ -1,6 +1,6 @@
 """Trains the tiny CLIP that `mv-peft demo` adapts, on stills of the demo's world; it never sees a video.
 
-    python benchmarks/pretrain_tiny_clip.py --seed 0 --steps 6000 --output mv_peft/demo/tiny_clip
+python benchmarks/pretrain_tiny_clip.py --seed 0 --steps 6000 --output mv_peft/demo/tiny_clip
 """
 
 from __future__ import annotations
@@ -121,7 +121,9 @@ def main() -> None:
     validation_ids = tokenizer(validation_captions, padding=True, return_tensors="pt").input_ids
     model = build_model(tokenizer)
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.learning_rate, betas=(0.9, 0.98), weight_decay=0.1)
-    schedule = get_cosine_schedule_with_warmup(optimizer, num_warmup_steps=args.steps // 20, num_training_steps=args.steps)
+    schedule = get_cosine_schedule_with_warmup(
+        optimizer, num_warmup_steps=args.steps // 20, num_training_steps=args.steps
+    )
 
     progress = tqdm(range(args.steps), desc="pretraining", unit="step")
     for step in progress:

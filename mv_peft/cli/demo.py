@@ -1,8 +1,8 @@
 """Trains MV-Adapter on rendered clips, from video files, in minutes and offline; or searches your own videos.
 
-Without --videos: renders captioned clips to mp4 files, reads them back, measures zero-shot retrieval of a tiny CLIP that
-comes with the package, trains MV-Adapter, measures again on held-out clips, saves and reloads the adapter, and answers
-three questions. With --videos: answers --query over the video files of a folder.
+Without --videos: renders captioned clips to mp4 files, reads them back, measures how well a tiny CLIP that comes with
+the package finds held-out clips, trains MV-Adapter, measures again, saves and reloads the adapter, and answers three
+questions. With --videos: answers --query over the video files of a folder.
 """
 
 from __future__ import annotations
@@ -49,7 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     setting("--train-clips", "num_train_clips", "N", "clips to train on")
     setting("--test-clips", "num_test_clips", "N", "held-out clips")
     setting("--steps", "num_steps", "N", "training steps")
-    search.add_argument("--videos", dest="folder", type=Path, metavar="DIR", help="folder of videos, with its subfolders")
+    setting("--learning-rate", "learning_rate", "X", "choose it with --split validation")
+    setting("--split", "split", "NAME", "of the held-out clips: test, or validation")
+    search.add_argument(
+        "--videos", dest="folder", type=Path, metavar="DIR", help="folder of videos, with its subfolders"
+    )
     search.add_argument("--query", dest="queries", action="append", metavar="TEXT", help="what to look for; repeatable")
     search.add_argument("--model", metavar="NAME_OR_DIR", help="a CLIP (default: the tiny one of the package)")
     search.add_argument("--adapter", metavar="NAME_OR_DIR", help="an MV-Adapter of that CLIP (default: none)")
@@ -64,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     if args.folder is None and search:
         args.usage_error("--query, --model and --adapter need --videos")
     if args.folder is not None and settings:
-        args.usage_error("--videos trains nothing: leave --output, --seed, --train-clips, --test-clips and --steps out")
+        args.usage_error(f"--videos trains nothing: leave the training options out, got {', '.join(settings)}")
     with _quiet_libraries():
         return _train(DemoSettings(**settings)) if args.folder is None else _search(args.folder, **search)
 
@@ -81,15 +85,15 @@ def _train(settings: DemoSettings) -> int:
 def _search(
     folder: Path, queries: Sequence[str] = DEFAULT_QUERIES, model: str | None = None, adapter: str | None = None
 ) -> int:
-    from ..demo.backbone import TINY_CLIP
+    from ..demo.pretrained import TINY_CLIP
     from ..demo.report import format_search
-    from ..demo.search import find_videos, load_video_clip, search_folder
+    from ..demo.search import find_videos, load_video_clip, search_videos
 
     paths = find_videos(folder)
     if model is None:
         print(TINY_CLIP_NOTICE + "\n", flush=True)
-    clip, backbone = load_video_clip(model or TINY_CLIP, adapter)
-    print(format_search(search_videos(clip, backbone, paths, queries)))
+    clip, processor = load_video_clip(model or TINY_CLIP, adapter)
+    print(format_search(search_videos(clip, processor, paths, queries)))
     return 0
 
 
@@ -104,7 +108,9 @@ def _quiet_libraries() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             # PEFT asks Transformers for an attribute that is being renamed.
-            warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+            warnings.filterwarnings(
+                "ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning
+            )
             yield
     finally:
         logging.set_verbosity(verbosity)

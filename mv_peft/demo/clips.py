@@ -1,14 +1,15 @@
-"""Clips of the rendered world as video files that a person enjoys looking at."""
+"""Clips of the rendered world as video files: written for people to look at, read back as the model sees them."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
 from tqdm import tqdm
 
-from ..video import write_video
+from ..video import MVProcessor, write_video
 from .world import Clip, render_clip
 
 FPS = 12
@@ -28,10 +29,26 @@ def write_clips(clips: Sequence[Clip], folder: Path) -> list[Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{index:04d}.mp4" for index in range(len(clips))]
-    for clip, path in zip(tqdm(clips, desc=f"rendering {folder.name}", unit="clip", disable=None), paths):
+    bar = tqdm(clips, desc=f"rendering {folder.name}", unit="clip", disable=None)
+    for clip, path in zip(bar, paths, strict=True):
         write_video(path, render_clip(clip, FPS * DURATION_SECONDS, SIZE), fps=FPS)
     with open(folder / "captions.csv", "w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(["video", "caption"])
-        table.writerows([path.name, clip.caption] for clip, path in zip(clips, paths))
+        table.writerows([path.name, clip.caption] for clip, path in zip(clips, paths, strict=True))
     return paths
+
+
+def read_clips(paths: Sequence[Path], processor: MVProcessor) -> dict[str, torch.Tensor]:
+    """Decodes clips of one length.
+
+    Returns:
+        `pixel_values` (clips, frames, 3, height, width) and `frame_mask` (clips, frames).
+    """
+    bar = tqdm(paths, desc=f"reading {paths[0].parent.name}", unit="clip", disable=None)
+    return concatenate([processor(videos=[path]) for path in bar])
+
+
+def concatenate(batches: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Joins batches of the same names along their first dimension."""
+    return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}

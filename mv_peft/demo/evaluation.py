@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 
 from ..retrieval import retrieval_metrics
-from .backbone import Batch
 
 VIDEOS_PER_BATCH = 32
 
 
 @torch.inference_mode()
-def cosine_similarity(model: torch.nn.Module, texts: Batch, videos: Batch) -> torch.Tensor:
+def cosine_similarity(
+    model: torch.nn.Module, texts: Mapping[str, torch.Tensor], videos: Mapping[str, torch.Tensor]
+) -> torch.Tensor:
     """The cosine of every text with every video.
 
     Args:

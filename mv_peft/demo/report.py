@@ -8,8 +8,8 @@ from .run import DemoReport
 from .search import Hit, SearchResult
 
 SYNTHETIC_NOTICE = (
-    "Synthetic data: the clips are rendered, one coloured shape each, and the CLIP is a tiny one trained on stills of the "
-    "same world.\nThe figures show that the pipeline works and that order is learned; they say nothing about real videos."
+    "Synthetic data: the clips are rendered, one coloured shape each, and the CLIP is a tiny one, trained on stills\n"
+    "of the same world. The figures show that order can be learned; they say nothing about real videos."
 )
 FIGURES = (
     ("text to video", "R@1", "t2v R@1"),
@@ -27,10 +27,11 @@ def format_report(report: DemoReport) -> str:
     settings = report.settings
     lines = ["Three questions to the held-out clips, answered by MV-Adapter:", ""]
     lines += [format_answers(report.answers, report.captions), ""]
-    lines += [f"Retrieval among {settings.num_test_clips} held-out clips, per cent:", ""]
+    lines += [f"Retrieval among {settings.num_test_clips} held-out clips ({settings.split} captions), per cent:", ""]
     lines += [f"  {'':22}  {'':8}  {'zero-shot':>9}  {'MV-Adapter':>10}"]
     lines += [
-        f"  {task:22}  {figure:8}  {report.before[name]:9.1f}  {report.after[name]:10.1f}" for task, figure, name in FIGURES
+        f"  {task:22}  {figure:8}  {report.before[name]:9.1f}  {report.after[name]:10.1f}"
+        for task, figure, name in FIGURES
     ]
     facts = {
         "trained on": f"{settings.num_train_clips} clips, {settings.num_steps} steps of "
@@ -54,7 +55,9 @@ def format_answers(answers: dict[str, list[Hit]], captions: dict[Path, str] | No
     for query, hits in answers.items():
         lines = [f"  {query}"]
         for hit in hits:
-            caption = "" if captions is None else f"  {'*' if captions[hit.path] == query else ' '} {captions[hit.path]}"
+            caption = (
+                "" if captions is None else f"  {'*' if captions[hit.path] == query else ' '} {captions[hit.path]}"
+            )
             lines.append(f"    {hit.score:6.3f}  {hit.path}{caption}")
         blocks.append("\n".join(lines))
     return "\n".join(blocks)
@@ -64,6 +67,7 @@ def format_search(result: SearchResult) -> str:
     """The answers over a user's files, and what could not be read."""
     lines = [f"{result.num_videos} videos read.", "", format_answers(result.answers)]
     if result.unreadable:
-        lines += ["", f"{len(result.unreadable)} files could not be read and are left out:"]
+        count = len(result.unreadable)
+        lines += ["", f"{count} file{'s' if count > 1 else ''} could not be read:"]
         lines += [f"  {path}: {reason}" for path, reason in result.unreadable.items()]
     return "\n".join(lines)

@@ -10,18 +10,18 @@ from pathlib import Path
 
 import torch
 from peft import PeftModel, get_peft_model
-from tqdm import tqdm
 from transformers import set_seed
 
 from .. import MVAdapterConfig, enable_video
 from ..errors import MVPeftError
-from .backbone import Backbone, Batch, stack
-from .clips import write_clips
+from ..video import MVProcessor
+from .clips import read_clips, write_clips
 from .evaluation import cosine_similarity, measure
+from .pretrained import load_tiny_clip, load_tiny_processor
 from .search import Hit, best_hits
 from .settings import DemoSettings
 from .training import train
-from .world import Clip, sample_pairs
+from .world import Clip, Split, sample_pairs
 
 
 @dataclass
@@ -57,69 +57,67 @@ def run_demo(settings: DemoSettings) -> DemoReport:
     """Renders, reads, measures, trains, measures, saves, reloads and answers.
 
     Raises:
-        MVPeftError: If the reloaded adapter does not give the figures that the trained one gave.
+        MVPeftError: If the reloaded adapter does not answer as the trained one did.
     """
     seconds: dict[str, float] = {}
-    backbone = Backbone.load()
-    train_clips = _flatten(sample_pairs("train", settings.num_train_clips // 2, settings.seed))
-    test_clips = _flatten(sample_pairs("test", settings.num_test_clips // 2, settings.seed))
-    train_texts = backbone.texts([clip.caption for clip in train_clips])
-    test_texts = backbone.texts([clip.caption for clip in test_clips])
+    processor = load_tiny_processor()
+    train_clips = _draw_clips("train", settings.num_train_clips, settings.seed)
+    test_clips = _draw_clips(settings.split, settings.num_test_clips, settings.seed)
+    train_texts = processor(text=[clip.caption for clip in train_clips])
+    test_texts = processor(text=[clip.caption for clip in test_clips])
     is_event = torch.tensor([clip.kind != "still" for clip in test_clips])
 
     with _timed(seconds, "render"):
         train_paths = write_clips(train_clips, settings.output / "clips" / "train")
-        test_paths = write_clips(test_clips, settings.output / "clips" / "test")
+        test_paths = write_clips(test_clips, settings.output / "clips" / settings.split)
     with _timed(seconds, "read"):
-        train_videos = _read(backbone, train_paths)
-        test_videos = _read(backbone, test_paths)
-    with _timed(seconds, "measure zero-shot"):
-        clip = enable_video(backbone.new_clip())
+        train_videos = read_clips(train_paths, processor)
+        test_videos = read_clips(test_paths, processor)
+    with _timed(seconds, "zero-shot"):
+        clip = enable_video(load_tiny_clip())
         before = measure(cosine_similarity(clip, test_texts, test_videos), is_event)
     with _timed(seconds, "train"):
-        set_seed(settings.seed)
-        config = MVAdapterConfig(
-            bottleneck_dim=settings.bottleneck_dim,
-            scaling=settings.scaling,
-            position_init_std=settings.position_init_std,
-            max_frames=backbone.num_frames,
-            max_text_tokens=backbone.max_text_tokens,
-        )
-        model = get_peft_model(backbone.new_clip(), config)
+        model = _new_adapter(processor, settings)
         train(model, {**train_texts, **train_videos}, settings)
-    with _timed(seconds, "measure MV-Adapter"):
+    with _timed(seconds, "measure"):
         similarity = cosine_similarity(model, test_texts, test_videos)
-        after = measure(similarity, is_event)
-    with _timed(seconds, "save, reload, measure"):
+    with _timed(seconds, "reload"):
         adapter_folder = settings.output / "adapter"
         model.save_pretrained(adapter_folder)
-        reloaded = PeftModel.from_pretrained(backbone.new_clip(), adapter_folder)
-        similarity = cosine_similarity(reloaded, test_texts, test_videos)
-        if measure(similarity, is_event) != after:
-            raise MVPeftError(f"The adapter reloaded from '{adapter_folder}' gives other figures than the trained one.")
+        reloaded = PeftModel.from_pretrained(load_tiny_clip(), adapter_folder)
+        if not torch.equal(cosine_similarity(reloaded, test_texts, test_videos), similarity):
+            raise MVPeftError(f"The adapter reloaded from '{adapter_folder}' answers differently from the trained one.")
 
     num_trainable, num_parameters = model.get_nb_trainable_parameters()
     return DemoReport(
         settings=settings,
         before=before,
-        after=after,
+        after=measure(similarity, is_event),
         num_trainable=num_trainable,
         num_parameters=num_parameters,
         adapter_folder=adapter_folder,
         adapter_bytes=(adapter_folder / "adapter_model.safetensors").stat().st_size,
-        captions={path: clip.caption for path, clip in zip(test_paths, test_clips)},
+        captions={path: clip.caption for path, clip in zip(test_paths, test_clips, strict=True)},
         answers=best_hits([clip.caption for clip in test_clips[:3]], test_paths, similarity[:3]),
         seconds=seconds,
     )
 
 
-def _read(backbone: Backbone, paths: list[Path]) -> Batch:
-    bar = tqdm(paths, desc=f"reading {paths[0].parent.name}", unit="clip", disable=None)
-    return stack([backbone.video(path) for path in bar])
+def _draw_clips(split: Split, num_clips: int, seed: int) -> list[Clip]:
+    """Clips with their twins side by side."""
+    return [clip for pair in sample_pairs(split, num_clips // 2, seed) for clip in pair]
 
 
-def _flatten(pairs: list[tuple[Clip, Clip]]) -> list[Clip]:
-    return [clip for pair in pairs for clip in pair]
+def _new_adapter(processor: MVProcessor, settings: DemoSettings) -> PeftModel:
+    set_seed(settings.seed)
+    config = MVAdapterConfig(
+        bottleneck_dim=settings.bottleneck_dim,
+        scaling=settings.scaling,
+        position_init_std=settings.position_init_std,
+        max_frames=processor.max_frames,
+        max_text_tokens=processor.max_text_tokens,
+    )
+    return get_peft_model(load_tiny_clip(), config)
 
 
 @contextmanager

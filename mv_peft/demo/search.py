@@ -8,11 +8,13 @@ from pathlib import Path
 
 import torch
 from peft import PeftModel
+from torch import nn
 from tqdm import tqdm
+from transformers import CLIPModel
 
 from .. import MVAdapterConfig, enable_video
-from ..errors import MVPeftError, VideoDecodeError
-from .backbone import Backbone
+from ..errors import CheckpointError, MVPeftError, VideoDecodeError
+from ..video import MVProcessor
 from .evaluation import cosine_similarity
 
 VIDEO_SUFFIXES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"}
@@ -41,19 +43,29 @@ class SearchResult:
     unreadable: dict[Path, str]
 
 
-def load_video_clip(name: str | Path, adapter: str | Path | None = None) -> tuple[torch.nn.Module, Backbone]:
-    """Loads a CLIP that takes videos, with or without an MV-Adapter.
+def load_video_clip(name: str | Path, adapter: str | Path | None = None) -> tuple[nn.Module, MVProcessor]:
+    """Loads a CLIP that takes videos, with or without an MV-Adapter, and its processor.
 
     Args:
         name: A CLIP, by its folder or its name on the Hub.
         adapter: An MV-Adapter of that CLIP, likewise.
+
+    Raises:
+        CheckpointError: If the adapter belongs to a CLIP of another size.
     """
+    clip = CLIPModel.from_pretrained(name, dtype=torch.float32)
     if adapter is None:
-        backbone = Backbone.load(name)
-        return enable_video(backbone.new_clip()), backbone
+        max_text_tokens = clip.config.text_config.max_position_embeddings
+        return enable_video(clip), MVProcessor.from_pretrained(name, max_text_tokens=max_text_tokens)
     config = MVAdapterConfig.from_pretrained(adapter)
-    backbone = Backbone.load(name, num_frames=config.max_frames, max_text_tokens=config.max_text_tokens)
-    return PeftModel.from_pretrained(backbone.new_clip(), adapter), backbone
+    processor = MVProcessor.from_pretrained(name, adapter_config=config)
+    try:
+        return PeftModel.from_pretrained(clip, adapter), processor
+    except RuntimeError as error:  # what torch raises for tensors of other shapes
+        raise CheckpointError(
+            f"The adapter '{adapter}' does not fit '{name}'. Pass the CLIP that it was trained on as --model; "
+            f"its adapter_config.json names '{config.base_model_name_or_path}'."
+        ) from error
 
 
 def find_videos(folder: Path) -> list[Path]:
@@ -66,7 +78,9 @@ def find_videos(folder: Path) -> list[Path]:
         raise MVPeftError(f"'{folder}' is not a folder. Pass the folder that holds the videos.")
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES)
     if not paths:
-        raise MVPeftError(f"'{folder}' holds no video. Looked for {', '.join(sorted(VIDEO_SUFFIXES))}, also in subfolders.")
+        raise MVPeftError(
+            f"'{folder}' holds no video. Looked for {', '.join(sorted(VIDEO_SUFFIXES))}, also in subfolders."
+        )
     return paths
 
 
@@ -76,30 +90,30 @@ def best_hits(
     """The nearest videos of each query, given the similarity (queries, videos)."""
     scores, indices = similarity.topk(min(num_hits, len(paths)), dim=1)
     return {
-        query: [Hit(paths[index], score) for score, index in zip(row_scores, row_indices)]
-        for query, row_scores, row_indices in zip(queries, scores.tolist(), indices.tolist())
+        query: [Hit(paths[index], score) for score, index in zip(row_scores, row_indices, strict=True)]
+        for query, row_scores, row_indices in zip(queries, scores.tolist(), indices.tolist(), strict=True)
     }
 
 
 def search_videos(
-    model: torch.nn.Module, backbone: Backbone, paths: Sequence[Path], queries: Sequence[str]
+    model: nn.Module, processor: MVProcessor, paths: Sequence[Path], queries: Sequence[str]
 ) -> SearchResult:
     """Answers queries over a user's own files; a file that cannot be read is left out and reported.
 
     Args:
         model: A CLIP that takes videos.
-        backbone: Its tokenizer and image processor.
+        processor: Its processor.
         paths: Video files.
         queries: Texts.
 
     Raises:
         MVPeftError: If none of the videos can be read.
     """
-    texts = backbone.texts(queries)
+    texts = processor(text=queries)
     readable, columns, unreadable = [], [], {}
     for path in tqdm(paths, desc="reading", unit="video", disable=None):
         try:
-            video = backbone.video(path)
+            video = processor(videos=[path])
         except VideoDecodeError as error:
             unreadable[path] = str(error)
         else:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 from torch.utils.data import Dataset
 from tqdm import tqdm
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
 
-from .backbone import Batch, stack
+from .clips import concatenate
 from .settings import DemoSettings
 
 
@@ -21,39 +22,43 @@ class TwinPairs(Dataset):
     for the order.
     """
 
-    def __init__(self, rows: Batch):
+    def __init__(self, rows: dict[str, torch.Tensor]):
         self.rows = rows
 
     def __len__(self) -> int:
         return len(self.rows["pixel_values"]) // 2
 
-    def __getitem__(self, index: int) -> Batch:
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         return {name: rows[2 * index : 2 * index + 2] for name, rows in self.rows.items()}
 
 
-def collate_pairs(pairs: Sequence[Batch]) -> dict[str, torch.Tensor | bool]:
+def collate_pairs(pairs: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor | bool]:
     """Flattens pairs into one batch of rows, and asks the model for its contrastive loss."""
-    return {**stack(pairs), "return_loss": True}
+    return {**concatenate(pairs), "return_loss": True}
 
 
 class LossBar(TrainerCallback):
     """One progress bar for the whole training, with the loss of the last step."""
 
-    def on_train_begin(self, args, state, control, **kwargs):
+    def on_train_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
+        """Opens the bar."""
         self.bar = tqdm(total=state.max_steps, desc="training MV-Adapter", unit="step", disable=None)
 
-    def on_log(self, args, state, control, logs=None, **kwargs):
+    def on_log(self, args: Any, state: TrainerState, control: Any, logs: dict[str, Any], **kwargs: Any) -> None:
+        """Shows the loss; the last log is a summary without one."""
         if "loss" in logs:
             self.bar.set_postfix(loss=f"{float(logs['loss']):.3f}", refresh=False)
 
-    def on_step_end(self, args, state, control, **kwargs):
+    def on_step_end(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
+        """Counts the step."""
         self.bar.update()
 
-    def on_train_end(self, args, state, control, **kwargs):
+    def on_train_end(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
+        """Leaves the bar as it is."""
         self.bar.close()
 
 
-def train(model: torch.nn.Module, rows: Batch, settings: DemoSettings) -> None:
+def train(model: torch.nn.Module, rows: dict[str, torch.Tensor], settings: DemoSettings) -> None:
     """Trains the trainable parameters of a video CLIP in place.
 
     Args:

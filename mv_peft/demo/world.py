@@ -1,9 +1,9 @@
 """A rendered world of captioned clips in which the order of frames carries meaning.
 
-A clip shows one object over a plain ground. It is two looks of that object, and time goes from the first to the second:
-swapping the two gives the reversed clip, and its caption is the opposite one. Of all combinations of attributes some are
-held out, so that a test caption is never seen in training. Everything else about a clip (where exactly, how large, when)
-is drawn from its seed: the same clip with the same seed has the same pixels.
+A clip shows one object over a plain ground. It is two looks of that object, and time goes from the first to the
+second: swapping the two gives the reversed clip, and its caption is the opposite one. Of all combinations of
+attributes some are held out, so that a test caption is never seen in training. Everything else about a clip (where
+exactly, how large, when) is drawn from its seed: the same clip with the same seed has the same pixels.
 """
 
 from __future__ import annotations
@@ -37,6 +37,15 @@ PLACES = {
     "middle": (0.5, 0.5),
 }
 SIZES = {"small": 0.09, "large": 0.17}  # radius of the disc of equal area, in units of the picture
+OPPOSITES: dict[str | None, str] = {
+    "left": "right",
+    "right": "left",
+    "top": "bottom",
+    "bottom": "top",
+    "middle": "middle",
+    "small": "large",
+    "large": "small",
+}
 KINDS = ("move", "turn", "fade", "scale", "still")
 
 
@@ -92,13 +101,12 @@ class Clip:
     def twin(self, seed: int) -> Clip:
         """The clip of the opposite caption, drawn from its own seed.
 
-        Of an event it is the reversal in time, which no single frame tells apart. A still clip has no reversal; its twin
-        is a still of the opposite size at the opposite place.
+        Of an event it is the reversal in time, which no single frame tells apart. A still clip has no reversal; its
+        twin is a still of the opposite size at the opposite place.
         """
         if self.kind != "still":
             return replace(self, start=self.end, end=self.start, seed=seed)
-        place = {"left": "right", "right": "left", "top": "bottom", "bottom": "top", "middle": "middle"}[self.start.place]
-        look = replace(self.start, place=place, size="small" if self.start.size == "large" else "large")
+        look = replace(self.start, place=OPPOSITES[self.start.place], size=OPPOSITES[self.start.size])
         return replace(self, start=look, end=look, seed=seed)
 
 
@@ -117,7 +125,10 @@ def scenarios(split: Split) -> dict[str, list[Clip]]:
         changes = [(Look(one), Look(other)) for one, other in itertools.combinations(COLOURS, 2)]
         for colour in COLOURS:
             look = Look(colour)
-            changes += [(replace(look, place=one), replace(look, place=other)) for one, other in (("left", "right"), ("top", "bottom"))]
+            changes += [
+                (replace(look, place=one), replace(look, place=other))
+                for one, other in (("left", "right"), ("top", "bottom"))
+            ]
             changes += [(replace(look, visible=False), look)]
             changes += [(replace(look, size="small"), replace(look, size="large"))]
             changes += [(replace(look, place=place, size="small"),) * 2 for place in PLACES]
@@ -180,8 +191,8 @@ def render_clip(clip: Clip, num_frames: int = 36, size: int = 128) -> np.ndarray
 
     def pose(look: Look) -> np.ndarray:
         """x, y, radius, opacity and the colour, as one vector that can be interpolated."""
-        named = PLACES.get(look.place, (None, None))
-        x, y = (other if one is None else one + shift for one, other, shift in zip(named, open_place, wobble))
+        named = np.array(PLACES[look.place] if look.place else (None, None), dtype=float)  # NaN where left open
+        x, y = np.where(np.isnan(named), open_place, named + wobble)
         radius = SIZES[look.size] * stretch if look.size else open_radius
         return np.array([x, y, radius, look.visible, *COLOURS[look.colour]])
 

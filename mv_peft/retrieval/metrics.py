@@ -13,8 +13,8 @@ def ranks(similarity: torch.Tensor, ties: Ties = "strict") -> torch.Tensor:
     """The place of each query's own target among all targets, the best being 1.
 
     Args:
-        similarity: (queries, targets), larger is nearer; target i belongs to query i, and there may be more targets than
-            queries.
+        similarity: (queries, targets), larger is nearer; target i belongs to query i, and there may be more targets
+            than queries.
         ties: Whether a target that is exactly as near as the query's own stands before it ("strict") or behind it
             ("lenient"). Under "strict" a model that answers the same to everything ranks last, not first.
 
@@ -22,17 +22,20 @@ def ranks(similarity: torch.Tensor, ties: Ties = "strict") -> torch.Tensor:
         (queries,), int64, from 1 to the number of targets.
 
     Raises:
-        ValueError: If `similarity` is not a matrix with a target for each query, if it holds NaN, or if `ties` is unknown.
+        ValueError: If `similarity` is not a matrix with a target for each query or holds NaN, or `ties` is unknown.
     """
     if ties not in get_args(Ties):
         raise ValueError(f"Unknown ties {ties!r}. Choose from: {', '.join(get_args(Ties))}.")
     if similarity.ndim != 2 or not 0 < similarity.shape[0] <= similarity.shape[1]:
         raise ValueError(
-            f"`similarity` must have shape (queries, targets) with a target for each query, got {tuple(similarity.shape)}."
+            "`similarity` must have shape (queries, targets) with a target for each query, "
+            f"got {tuple(similarity.shape)}."
         )
     invalid = similarity.isnan().any(dim=1).nonzero().flatten().tolist()
     if invalid:
-        raise ValueError(f"`similarity` has NaN in {len(invalid)} rows, first in row {invalid[0]}. Check the embeddings.")
+        raise ValueError(
+            f"`similarity` has NaN in {len(invalid)} rows, first in row {invalid[0]}. Check the embeddings."
+        )
     own = similarity.diagonal().unsqueeze(1)
     if ties == "strict":
         return (similarity >= own).sum(dim=1)  # counts the query's own target too, hence from 1
@@ -71,7 +74,7 @@ def retrieval_metrics(similarity: torch.Tensor, ties: Ties = "strict") -> dict[s
     """
     if similarity.ndim != 2 or similarity.shape[0] != similarity.shape[1]:
         raise ValueError(f"`similarity` must be square, (texts, videos), got {tuple(similarity.shape)}.")
-    metrics = {}
+    metrics: dict[str, float] = {}
     for direction, matrix in (("t2v", similarity), ("v2t", similarity.T)):
         found = ranks(matrix, ties)
         metrics |= {f"{direction} R@{k}": recall_at(found, k) for k in (1, 5, 10)}

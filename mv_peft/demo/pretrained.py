@@ -1,0 +1,23 @@
+"""The tiny CLIP that comes with the package; `tiny_clip/README.md` says what it was trained on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from transformers import CLIPModel
+
+from ..video import MVProcessor
+
+TINY_CLIP = Path(__file__).parent / "tiny_clip"
+MAX_TEXT_TOKENS = 16
+
+
+def load_tiny_clip() -> CLIPModel:
+    """A fresh one in fp32; eager attention is the fastest on a CPU for sequences as short as its own."""
+    return CLIPModel.from_pretrained(TINY_CLIP, dtype=torch.float32, attn_implementation="eager")
+
+
+def load_tiny_processor() -> MVProcessor:
+    """Its tokenizer and image processor."""
+    return MVProcessor.from_pretrained(TINY_CLIP, max_text_tokens=MAX_TEXT_TOKENS)
