@@ -108,6 +108,8 @@ class MVProcessor(ProcessorMixin):
         batch = BatchFeature()
         if text is not None:
             captions = [text] if isinstance(text, str) else list(text)
+            if not captions:
+                raise ValueError("`text` must hold at least one caption, got none.")
             batch.update(
                 self.tokenizer(
                     captions, padding=True, truncation=True, max_length=self.max_text_tokens, return_tensors="pt"
@@ -115,6 +117,8 @@ class MVProcessor(ProcessorMixin):
             )
         if videos is not None:
             videos = list(videos) if isinstance(videos, (list, tuple)) else [videos]
+            if not videos:
+                raise ValueError("`videos` must hold at least one video, got none.")
             batch.update(_pad([self._preprocess(self._frames(video)) for video in videos]))
         return batch
 
