@@ -1,6 +1,12 @@
 """Trains the tiny CLIP that `mv-peft demo` adapts, on stills of the demo's world; it never sees a video.
 
-python benchmarks/pretrain_tiny_clip.py --seed 0 --steps 6000 --output mv_peft/demo/tiny_clip
+    python benchmarks/pretrain_tiny_clip.py --seed 0 --steps 6000 --output mv_peft/demo/tiny_clip
+
+made the one in the package, in 15.6 minutes on one core of a busy machine (about 0.1 CPU seconds a step). It sees the
+924 captions of the world's training split, each with 64 stills: a frame of a clip in which nothing changes, a long
+exposure of one in which something does. Long exposures give the text encoder its words of order; they are a prior, to
+be disclosed beside any result. The number of steps was chosen by recall on the validation split's stills (97% after
+2,500 steps, 100% after 6,000); nothing was chosen on the test split.
 """
 
 from __future__ import annotations

@@ -121,20 +121,9 @@ def scenarios(split: Split) -> dict[str, list[Clip]]:
     if split not in get_args(Split):
         raise ValueError(f"Unknown split {split!r}. Choose from: {', '.join(get_args(Split))}.")
     every: dict[str, list[Clip]] = {kind: [] for kind in KINDS}
-    for shape, ground in itertools.product(SHAPES, GROUNDS):
-        changes = [(Look(one), Look(other)) for one, other in itertools.combinations(COLOURS, 2)]
-        for colour in COLOURS:
-            look = Look(colour)
-            changes += [
-                (replace(look, place=one), replace(look, place=other))
-                for one, other in (("left", "right"), ("top", "bottom"))
-            ]
-            changes += [(replace(look, visible=False), look)]
-            changes += [(replace(look, size="small"), replace(look, size="large"))]
-            changes += [(replace(look, place=place, size="small"),) * 2 for place in PLACES]
-        for start, end in changes:
-            clip = Clip(shape, ground, start, end)
-            every[clip.kind].append(clip)
+    for (shape, ground), (start, end) in itertools.product(itertools.product(SHAPES, GROUNDS), _changes()):
+        clip = Clip(shape, ground, start, end)
+        every[clip.kind].append(clip)
     chosen = {}
     for kind, clips in every.items():
         order = np.random.default_rng(2023).permutation(len(clips))
@@ -142,6 +131,19 @@ def scenarios(split: Split) -> dict[str, list[Clip]]:
         first, last = (round(bound * len(clips)) for bound in bounds)
         chosen[kind] = [clips[index] for index in sorted(order[first:last])]
     return chosen
+
+
+def _changes() -> Iterator[tuple[Look, Look]]:
+    """The first and the last look of every event and every still, one of each pair of twins."""
+    yield from ((Look(one), Look(other)) for one, other in itertools.combinations(COLOURS, 2))
+    for look in map(Look, COLOURS):
+        yield replace(look, place="left"), replace(look, place="right")
+        yield replace(look, place="top"), replace(look, place="bottom")
+        yield replace(look, visible=False), look
+        yield replace(look, size="small"), replace(look, size="large")
+        for place in PLACES:
+            still = replace(look, place=place, size="small")
+            yield still, still
 
 
 def sample_pairs(split: Split, num_pairs: int, seed: int) -> list[tuple[Clip, Clip]]:
