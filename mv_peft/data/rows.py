@@ -63,10 +63,19 @@ def read_rows(file: AnnotationFile) -> Iterator[Row]:
         AnnotationError: the file is none of these; the message says where.
     """
     for where, entry in _read_entries(file):
-        if not isinstance(entry, Mapping):
-            raise AnnotationError(f"{where}: expected a video with captions, got {shortened(entry)}.")
-        video, captions = (_first(where, entry, columns) for columns in (VIDEO_COLUMNS, CAPTION_COLUMNS))
-        yield make_row(where, video, captions, entry.get(START_COLUMN), entry.get(END_COLUMN))
+        yield parse_row(where, entry)
+
+
+def parse_row(where: str, entry: object) -> Row:
+    """The row that an entry holds under the names of columns above.
+
+    Raises:
+        AnnotationError: it is no mapping, or has no video or no caption.
+    """
+    if not isinstance(entry, Mapping):
+        raise AnnotationError(f"{where}: expected a video with captions, got {shortened(entry)}.")
+    video, captions = (_first(where, entry, columns) for columns in (VIDEO_COLUMNS, CAPTION_COLUMNS))
+    return make_row(where, video, captions, entry.get(START_COLUMN), entry.get(END_COLUMN))
 
 
 def read_entries(file: AnnotationFile) -> Iterator[tuple[str, Any]]:
