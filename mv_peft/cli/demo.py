@@ -63,14 +63,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs the demo, or the search if there are videos."""
     given = {name: value for name, value in vars(args).items() if value is not None}
-    settings = {field.name: given[field.name] for field in fields(DemoSettings) if field.name in given}
+    training = {field.name: given[field.name] for field in fields(DemoSettings) if field.name in given}
     search = {name: given[name] for name in ("queries", "model", "adapter") if name in given}
     if args.folder is None and search:
         args.usage_error("--query, --model and --adapter need --videos")
-    if args.folder is not None and settings:
-        args.usage_error(f"--videos trains nothing: leave the training options out, got {', '.join(settings)}")
+    if args.folder is not None and training:
+        args.usage_error("--videos trains nothing: the options of training would have no effect")
+    try:
+        settings = DemoSettings(**training)
+    except ValueError as error:
+        args.usage_error(str(error))
     with _quiet_libraries():
-        return _train(DemoSettings(**settings)) if args.folder is None else _search(args.folder, **search)
+        return _train(settings) if args.folder is None else _search(args.folder, **search)
 
 
 def _train(settings: DemoSettings) -> int:

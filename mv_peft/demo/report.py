@@ -25,7 +25,7 @@ FIGURES = (
 def format_report(report: DemoReport) -> str:
     """The whole report: answers, figures, sizes and times."""
     settings = report.settings
-    lines = ["Three questions to the held-out clips, answered by MV-Adapter:", ""]
+    lines = ["Three questions to the held-out clips, answered by MV-Adapter (* the clip that was asked for):", ""]
     lines += [format_answers(report.answers, report.captions), ""]
     lines += [f"Retrieval among {settings.num_test_clips} held-out clips ({settings.split} captions), per cent:", ""]
     lines += [f"  {'':22}  {'':8}  {'zero-shot':>9}  {'MV-Adapter':>10}"]
@@ -69,5 +69,5 @@ def format_search(result: SearchResult) -> str:
     if result.unreadable:
         count = len(result.unreadable)
         lines += ["", f"{count} file{'s' if count > 1 else ''} could not be read:"]
-        lines += [f"  {path}: {reason}" for path, reason in result.unreadable.items()]
+        lines += [f"  {reason}" for reason in result.unreadable.values()]
     return "\n".join(lines)

@@ -35,7 +35,7 @@ class SearchResult:
     Attributes:
         num_videos: How many videos were read.
         answers: The best videos for each query, best first.
-        unreadable: Why a file could not be read, for each such file.
+        unreadable: For each file that could not be read a sentence with its name and the reason.
     """
 
     num_videos: int
