@@ -35,9 +35,11 @@ def encode(
     bframes=2,
     options=None,
     muxing=None,
+    metadata=None,
 ):
     """Write a clip of 25 frames a second; `ticks` are its times in frames, `muxing` the container's options."""
     with av.open(str(path), "w", options=muxing or {}) as container:
+        container.metadata.update(metadata or {})
         stream = container.add_stream(codec, rate=25)
         stream.height, stream.width, stream.pix_fmt = *size, pix_fmt
         stream.codec_context.gop_size = gop
@@ -92,15 +94,36 @@ def set_rotation(path, degrees):
     return path
 
 
-def encode_audio(path):
-    """A second of silence."""
+def cut_start(path, packets):
+    """Take packets of 188 bytes out of an MPEG-TS, after the three that say what is in it."""
+    data = path.read_bytes()
+    path.write_bytes(data[: 3 * 188] + data[(3 + packets) * 188 :])
+    return path
+
+
+def set_metadata(path, title):
+    """Give an MP4 a title in bytes of any encoding."""
+    placeholder = "?" * len(title)
+    encode(path, metadata={"title": placeholder})
+    path.write_bytes(path.read_bytes().replace(placeholder.encode(), title))
+    return path
+
+
+def encode_audio(path, cover=False):
+    """A second of silence, with a picture of what it comes from if asked for."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("aac", rate=8000)
+        if cover:
+            art = container.add_stream("mjpeg", rate=1)
+            art.height, art.width, art.pix_fmt = 48, 128, "yuvj420p"
+            art.disposition = av.stream.Disposition.attached_pic
         for _ in range(8):
             frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
             frame.sample_rate = 8000
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+        if cover:
+            container.mux(art.encode(av.VideoFrame.from_ndarray(paint(1), format="rgb24")))
     return path
 
 
@@ -122,6 +145,7 @@ HOSTILE = {
     "odd_size.mp4": lambda path: encode(path, size=(37, 131), pix_fmt="yuv444p"),
     "odd_size.webm": lambda path: encode(path, size=(37, 131), codec="libvpx-vp9", options=VP9),
     "h264.ts": lambda path: encode(path),
+    "cut_start.ts": lambda path: cut_start(encode(path), 30),
     "mpeg2.ts": lambda path: encode(path, codec="mpeg2video"),
     "mpeg2.mpg": lambda path: encode(path, codec="mpeg2video"),
     "mpeg4_b_frames.avi": lambda path: encode(path, codec="mpeg4"),
@@ -139,6 +163,7 @@ HOSTILE = {
     "av1.mp4": lambda path: encode(path, size=(64, 128), codec="libsvtav1", options={"preset": "10"}),
     "ten_bit.mp4": lambda path: encode(path, pix_fmt="yuv420p10le"),
     "raw.h264": lambda path: encode(path),
+    "latin_1_title.mp4": lambda path: set_metadata(path, "Pelé".encode("latin-1")),
     "one_frame.mp4": lambda path: encode(path, num_frames=1),
     "фильм 映像: 50%d.mp4": lambda path: encode(path),
 }

@@ -26,7 +26,7 @@ def decode_in_order():
 
     @functools.cache
     def decode(path):
-        with av.open(f"file:{path}") as container:
+        with av.open(f"file:{path}", metadata_errors="ignore") as container:
             container.streams.video[0].thread_type = "NONE"
             pictures = [(frame.to_ndarray(format="rgb24"), frame.rotation) for frame in container.decode(video=0)]
         return np.stack([np.rot90(picture, rotation // 90) for picture, rotation in pictures])

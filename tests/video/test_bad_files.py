@@ -1,4 +1,5 @@
 import gc
+import itertools
 import os
 import re
 from pathlib import Path
@@ -9,7 +10,7 @@ import psutil
 import pytest
 
 from mv_peft.errors import VideoDecodeError
-from mv_peft.video import read_frames
+from mv_peft.video import pyav, read_frames
 
 from .clips import encode, encode_audio, find_box, read_numbers
 
@@ -44,6 +45,7 @@ BAD = {
     "script": (lambda path: write(path, b"ffconcat version 1.0\nfile '/dev/zero'\n"), "not permitted|Invalid"),
     "truncated": (make_truncated, "Invalid data"),
     "audio only": (encode_audio, "no video stream"),
+    "cover art": (lambda path: encode_audio(path, cover=True), "no video stream"),
     "vanished": (lambda path: path, "No such file"),
     "directory": (make_directory, "not a regular file"),
     "pipe": (make_pipe, "not a regular file"),
@@ -108,6 +110,19 @@ def test_damaged_packets_are_skipped_and_counted(position, tmp_path):
         video = read_frames(path, 1000)
     assert 20 < len(video) < 60
     assert video.frames.reshape(len(video), -1).any(axis=1).all()
+
+
+def test_a_disk_that_fails_half_way_gives_what_was_read(clip, monkeypatch):
+    demux = pyav._demux
+
+    def fail_after_thirty(container, stream):
+        yield from itertools.islice(demux(container, stream), 30)
+        raise av.error.InvalidDataError(5, "Input/output error", str(clip))
+
+    monkeypatch.setattr(pyav, "_demux", fail_after_thirty)
+    with pytest.warns(RuntimeWarning, match="Skipped 1 damaged packets"):
+        numbers = read_numbers(read_frames(clip, 1000).frames)
+    assert numbers.tolist() == list(range(30))  # those that the decoder still held back are among them
 
 
 @pytest.mark.parametrize("name", ["h264.mp4", "h264.ts", "h264.mkv", "mpeg4_b_frames.avi", "fragmented.mp4"])

@@ -17,6 +17,7 @@ REFUSED = {
     "edit_twice.mp4": "time stamps are missing, repeated or damaged",
     "rotated_90.mp4": "decord does not turn frames upright",
     "h264.ts": "decord loses the first frames of MPEG-TS",
+    "cut_start.ts": "decord loses the first frames of MPEG-TS",
     "mpeg2.ts": "decord loses the first frames of MPEG-TS",
     "mpeg2.mpg": "decord gives its frames other times",
     "mpeg4_b_frames.avi": "decord gives its frames other times",

@@ -35,7 +35,7 @@ def test_the_first_bad_file_raises_by_default(paths):
 
 
 def test_unknown_on_error_is_refused(paths):
-    with pytest.raises(ValueError, match="Unknown on_error 'ignore'. Choose from: raise, skip"):
+    with pytest.raises(ValueError, match=r"Unknown on_error 'ignore'. Choose from: raise, skip"):
         load_videos(paths, on_error="ignore")
 
 

@@ -41,6 +41,7 @@ def test_painted_numbers_are_read_in_order(name, hostile):
         "edit_hides_start.mp4": list(range(14, 60)),
         "edit_hides_end.mp4": list(range(25)),
         "edit_twice.mp4": [*range(3, 13), *range(33, 53)],
+        "cut_start.ts": list(range(16, 60)),
     }.get(name, list(range(60)))
     assert numbers.tolist() == expected
 
@@ -108,6 +109,12 @@ def test_a_change_of_size_is_scaled_to_the_first(tmp_path):
     frames = read_frames(path, 1000).frames
     assert frames.shape[1:] == (48, 128, 3)
     assert len(frames) > 20
+
+
+def test_a_name_with_a_colon_is_no_protocol(tmp_path, monkeypatch):
+    encode(tmp_path / "clip.mp4", num_frames=2).rename(tmp_path / "http:clip.mp4")
+    monkeypatch.chdir(tmp_path)
+    assert len(read_frames("http:clip.mp4")) == 2
 
 
 def test_short_side_scales_in_the_decoder(clip):

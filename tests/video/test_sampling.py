@@ -74,6 +74,13 @@ def test_one_frame_a_second_at_ntsc_rate_is_the_frame_on_screen():
     assert one_frame_a_second(pts_seconds).tolist() == [0, 29, 59]
 
 
+@pytest.mark.parametrize("rounding", [-1e-9, 1e-9])
+def test_one_frame_a_second_forgives_rounded_times(rounding):
+    pts_seconds = np.arange(0, 3, 0.5)
+    pts_seconds[2:] += rounding
+    assert one_frame_a_second(pts_seconds).tolist() == [0, 2, 4]
+
+
 def test_one_frame_a_second_shows_a_still_once():
     assert one_frame_a_second(np.array([0.0, 0.5, 3.0])).tolist() == [0, 1, 2]
 
