@@ -134,7 +134,7 @@ def _read_sequentially(path: str, choose: Callable, short_side: int | None) -> V
     if not pts:
         raise decode_error(path, "no frame of its video stream can be decoded")
     if num_damaged:
-        warnings.warn(f"Skipped {num_damaged} damaged packets of {path!r}.", RuntimeWarning, stacklevel=4)
+        warnings.warn(f"Damaged packets skipped in {path!r}: {num_damaged}.", RuntimeWarning, stacklevel=4)
     chosen = choose(pts_seconds)
     wanted = set(chosen.tolist())
     with open_video(path) as (container, stream):
