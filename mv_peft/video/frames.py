@@ -17,7 +17,7 @@ class VideoFrames:
     frames: np.ndarray
     pts_seconds: np.ndarray
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.frames.ndim != 4 or self.frames.shape[-1] != 3 or self.frames.dtype != np.uint8:
             raise ValueError(
                 f"`frames` must be uint8 of shape (frames, height, width, 3), "

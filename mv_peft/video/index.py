@@ -70,8 +70,9 @@ def index_packets(packets: Iterable, codec: str) -> FrameIndex:
 
 def seconds_from_first(pts: Sequence[int | None], time_base: Fraction, frame_rate: Fraction | None) -> np.ndarray:
     """Times of frames, counted by `frame_rate` where time stamps are missing or run backwards; shape (frames,)."""
-    if None not in pts and all(earlier < later for earlier, later in pairwise(pts)):
-        ticks, seconds_a_tick = np.array([stamp - pts[0] for stamp in pts], dtype=np.int64), time_base
+    stamps = [stamp for stamp in pts if stamp is not None]
+    if len(stamps) == len(pts) and all(earlier < later for earlier, later in pairwise(stamps)):
+        ticks, seconds_a_tick = np.array([stamp - stamps[0] for stamp in stamps], dtype=np.int64), time_base
     else:
         ticks, seconds_a_tick = np.arange(len(pts)), 1 / (frame_rate or Fraction(25))
     return ticks * seconds_a_tick.numerator / seconds_a_tick.denominator

@@ -5,8 +5,13 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import CLIPImageProcessorPil
+from transformers.image_processing_utils import BaseImageProcessor
 from transformers.image_utils import PILImageResampling
+
+try:
+    from transformers import CLIPImageProcessorPil
+except ImportError:  # before Transformers 5.4 the PIL one had the short name
+    from transformers import CLIPImageProcessor as CLIPImageProcessorPil
 
 Preprocessing = Literal["exact", "fast"]
 
@@ -25,7 +30,7 @@ class FramePreprocessor:
         ValueError: `fast` cannot do what the image processor does.
     """
 
-    def __init__(self, image_processor, preprocessing: Preprocessing = "exact"):
+    def __init__(self, image_processor: BaseImageProcessor, preprocessing: Preprocessing = "exact") -> None:
         if preprocessing not in get_args(Preprocessing):
             raise ValueError(f"Unknown preprocessing {preprocessing!r}. Choose from: exact, fast.")
         # Where torchvision is installed, Transformers' own choice is another image processor, which rounds differently.
@@ -50,10 +55,10 @@ class FramePreprocessor:
         processor = self.image_processor
         # A view, not a copy: torch resizes uint8 fast only where the channels lie innermost.
         pixels = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
-        short, new_short = min(pixels.shape[2:]), processor.size.shortest_edge
+        short, new_short = min(pixels.shape[2:]), processor.size["shortest_edge"]
         height, width = (int(new_short * side / short) for side in pixels.shape[2:])
         pixels = torch.nn.functional.interpolate(pixels, (height, width), mode="bicubic", antialias=True)
-        crop_height, crop_width = processor.crop_size.height, processor.crop_size.width
+        crop_height, crop_width = processor.crop_size["height"], processor.crop_size["width"]
         top, left = (height - crop_height) // 2, (width - crop_width) // 2
         pixels = pixels[:, :, top : top + crop_height, left : left + crop_width].float()
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in (processor.image_mean, processor.image_std))
@@ -64,7 +69,6 @@ class FramePreprocessor:
         return (
             all((processor.do_resize, processor.do_center_crop, processor.do_rescale, processor.do_normalize))
             and processor.resample == PILImageResampling.BICUBIC
-            and processor.size.shortest_edge is not None
-            and processor.size.longest_edge is None
-            and processor.size.shortest_edge >= max(processor.crop_size.height, processor.crop_size.width)
+            and set(dict(processor.size)) == {"shortest_edge"}
+            and processor.size["shortest_edge"] >= max(processor.crop_size["height"], processor.crop_size["width"])
         )

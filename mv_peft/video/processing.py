@@ -3,19 +3,26 @@
 import inspect
 import os
 from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import BatchFeature
+from transformers import BatchFeature, PreTrainedTokenizerBase
+from transformers.image_processing_utils import BaseImageProcessor
 from transformers.processing_utils import ProcessorMixin
 
 from mv_peft.video.frames import VideoFrames
 from mv_peft.video.preprocessing import FramePreprocessor, Preprocessing
 from mv_peft.video.reader import Backend, read_frames
-from mv_peft.video.sampling import FrameSampling, check_sampling, sample_frames
+from mv_peft.video.sampling import FrameSampling, check_sampling, rule_indices
 
 Video = str | os.PathLike | VideoFrames | np.ndarray | Tensor | Sequence
+
+
+class _Limits(Protocol):
+    max_frames: int
+    max_text_tokens: int
 
 
 class MVProcessor(ProcessorMixin):
@@ -42,15 +49,15 @@ class MVProcessor(ProcessorMixin):
 
     def __init__(
         self,
-        image_processor,
-        tokenizer,
+        image_processor: BaseImageProcessor,
+        tokenizer: PreTrainedTokenizerBase,
         max_frames: int = 12,
         max_text_tokens: int = 32,
         frame_sampling: FrameSampling = "uniform",
         preprocessing: Preprocessing = "exact",
         video_backend: Backend = "pyav",
-        adapter_config=None,
-    ):
+        adapter_config: _Limits | None = None,
+    ) -> None:
         super().__init__(image_processor, tokenizer)
         if adapter_config is not None:
             max_frames, max_text_tokens = adapter_config.max_frames, adapter_config.max_text_tokens
@@ -67,7 +74,7 @@ class MVProcessor(ProcessorMixin):
         self._preprocess = FramePreprocessor(image_processor, preprocessing)
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs) -> "MVProcessor":
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any) -> "MVProcessor":
         """Load from a CLIP model, or from where `save_pretrained` wrote.
 
         Args:
@@ -139,8 +146,7 @@ class MVProcessor(ProcessorMixin):
                 f"A video must be a path, or uint8 frames of shape (frames, height, width, 3) with at least one frame, "
                 f"got {frames.dtype} of shape {frames.shape}."
             )
-        rule = self.frame_sampling.removeprefix("fps_")
-        return frames[sample_frames(np.arange(len(frames)), self.max_frames, rule)]
+        return frames[rule_indices(len(frames), self.max_frames, self.frame_sampling)]
 
 
 def _pad(videos: list[Tensor]) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ At the first difference the file is decoded from its beginning instead.
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from fractions import Fraction
 from itertools import chain, dropwhile, islice
 
 import av
@@ -58,7 +59,7 @@ def open_video(path: str) -> Iterator[tuple[InputContainer, VideoStream]]:
             stream.codec_context.thread_count = 1
             yield container, stream
     except av.FFmpegError as err:
-        raise decode_error(path, err.strerror) from err
+        raise decode_error(path, err.strerror or str(err)) from err
 
 
 def index_stream(container: InputContainer, stream: VideoStream) -> tuple[FrameIndex, np.ndarray]:
@@ -163,7 +164,7 @@ def _demux(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet
             continue  # a packet of a stream that appeared after the header, for which PyAV has no place
 
 
-def _decode(packet: av.Packet) -> list[av.VideoFrame | None]:
+def _decode(packet: av.Packet) -> Sequence[av.VideoFrame | None]:
     try:
         return packet.decode()
     except av.FFmpegError:
@@ -171,7 +172,9 @@ def _decode(packet: av.Packet) -> list[av.VideoFrame | None]:
 
 
 def _seconds(pts: Sequence[int | None], stream: VideoStream) -> np.ndarray:
-    return seconds_from_first(pts, stream.time_base, stream.guessed_rate or stream.average_rate)
+    return seconds_from_first(
+        pts, stream.time_base or Fraction(1, av.time_base), stream.guessed_rate or stream.average_rate
+    )
 
 
 def _to_rgb(frames: Iterable[av.VideoFrame], short_side: int | None) -> np.ndarray:

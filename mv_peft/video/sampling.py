@@ -55,6 +55,11 @@ _RULES: dict[str, Callable[[int, int], np.ndarray]] = {
 }
 
 
+def rule_indices(num_available: int, num_frames: int, sampling: FrameSampling) -> np.ndarray:
+    """Apply the index rule of `sampling` to frames that have no times: `fps_` makes no difference."""
+    return _RULES[sampling.removeprefix("fps_")](num_available, num_frames)
+
+
 def frames_in_range(
     pts_seconds: np.ndarray, start_seconds: float | None = None, end_seconds: float | None = None
 ) -> np.ndarray:
@@ -67,9 +72,9 @@ def frames_in_range(
     last_frame_seconds = pts_seconds[-1] - pts_seconds[-2] if len(pts_seconds) > 1 else math.inf
     if start > pts_seconds[-1] + last_frame_seconds - TIME_TOLERANCE_SECONDS:
         return np.arange(0)
-    first = np.searchsorted(pts_seconds, start + TIME_TOLERANCE_SECONDS, side="right") - 1
-    last = np.searchsorted(pts_seconds, end - TIME_TOLERANCE_SECONDS, side="left")
-    return np.arange(max(first, 0), max(last, first + 1))
+    first = int(np.searchsorted(pts_seconds, start + TIME_TOLERANCE_SECONDS, side="right")) - 1
+    stop = int(np.searchsorted(pts_seconds, end - TIME_TOLERANCE_SECONDS, side="left"))
+    return np.arange(first, max(stop, first + 1))
 
 
 def one_frame_a_second(pts_seconds: np.ndarray) -> np.ndarray:
@@ -106,10 +111,9 @@ def sample_frames(
     candidates = frames_in_range(pts_seconds, start_seconds, end_seconds)
     if len(candidates) == 0:
         return candidates
-    rule = sampling.removeprefix("fps_")
-    if rule != sampling:
+    if sampling.startswith("fps_"):
         candidates = candidates[one_frame_a_second(pts_seconds[candidates])]
-    return candidates[_RULES[rule](len(candidates), num_frames)]
+    return candidates[rule_indices(len(candidates), num_frames, sampling)]
 
 
 def check_sampling(
