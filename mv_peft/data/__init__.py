@@ -4,6 +4,8 @@ from mv_peft.data.activitynet import ACTIVITYNET
 from mv_peft.data.base import VideoRecord
 from mv_peft.data.benchmark import Benchmark, Split
 from mv_peft.data.captioned import CaptionedVideos
+from mv_peft.data.collator import VideoCaptionCollator
+from mv_peft.data.dataset import VideoCaptionDataset
 from mv_peft.data.didemo import DIDEMO
 from mv_peft.data.lsmdc import LSMDC
 from mv_peft.data.msrvtt import MSRVTT
@@ -25,5 +27,7 @@ __all__ = [
     "Benchmark",
     "CaptionedVideos",
     "Split",
+    "VideoCaptionCollator",
+    "VideoCaptionDataset",
     "VideoRecord",
 ]

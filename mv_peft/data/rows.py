@@ -123,8 +123,10 @@ def select_listed(rows: Iterable[Row], listed: Mapping[str, str]) -> Iterator[Ro
 
 def some_of(names: Sequence[str]) -> str:
     """A colon and the first of the names, for the end of a sentence; nothing if there are none."""
-    shown = ", ".join(map(repr, names[:_NAMED_IN_REPORT]))
-    return f": {shown}{', ...' if len(names) > _NAMED_IN_REPORT else ''}" if names else ""
+    if not names:
+        return ""
+    more = len(names) - _NAMED_IN_REPORT
+    return f": {', '.join(map(repr, names[:_NAMED_IN_REPORT]))}{f' and {more:,} more' if more > 0 else ''}"
 
 
 def _numbered(file: AnnotationFile, entries: object) -> Iterator[tuple[str, Any]]:
