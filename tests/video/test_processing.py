@@ -6,10 +6,11 @@ import pytest
 import torch
 from peft import get_peft_model
 from PIL import Image
-from transformers import CLIPImageProcessorPil, CLIPProcessor, CLIPTokenizer
+from transformers import CLIPProcessor, CLIPTokenizer
 
 from mv_peft.errors import VideoDecodeError
 from mv_peft.video import MVProcessor, read_frames
+from mv_peft.video.preprocessing import CLIPImageProcessorPil  # Transformers', under whichever name
 from tests.models import adapter_config, tiny_clip
 
 from .clips import encode
@@ -53,7 +54,10 @@ def test_exact_preprocessing_is_transformers_to_the_bit(size, tokenizer):
     image_processor = CLIPImageProcessorPil()
     frames = np.stack([picture(*size, seed) for seed in range(3)])
     expected = torch.cat(
-        [image_processor(Image.fromarray(frame), return_tensors="pt")["pixel_values"] for frame in frames]
+        [
+            image_processor(frame, input_data_format="channels_last", return_tensors="pt")["pixel_values"]
+            for frame in frames
+        ]
     )
     pixel_values = MVProcessor(image_processor, tokenizer)(videos=frames)["pixel_values"]
     assert pixel_values.shape == (1, 3, 3, 224, 224)
@@ -172,7 +176,7 @@ def test_loads_from_a_clip_models_folder(image_processor, tokenizer, tmp_path):
     CLIPProcessor(image_processor, tokenizer).save_pretrained(tmp_path)
     loaded = MVProcessor.from_pretrained(tmp_path, max_text_tokens=9)
     assert (loaded.max_frames, loaded.max_text_tokens) == (12, 9)
-    assert loaded.image_processor.size.shortest_edge == 8
+    assert loaded.image_processor.size["shortest_edge"] == 8
 
 
 def test_a_clip_with_mv_adapter_takes_the_batch(image_processor, tokenizer, clip):
