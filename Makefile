@@ -38,8 +38,8 @@ fix: $(INSTALLED)  ## mend what ruff can mend
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(INSTALLED)  ## run the benchmarks (BENCH_FLAGS are theirs)
-	$(BIN)/python benchmarks/run.py $(BENCH_FLAGS)
+bench: $(INSTALLED)  ## time MV-Adapter beside LoRA and full fine-tuning (BENCH_FLAGS="--size tiny")
+	$(BIN)/python -m benchmarks.speed $(BENCH_FLAGS)
 
 build: $(INSTALLED)  ## make dist/: source distribution and wheel
 	$(BIN)/python -m build --no-isolation

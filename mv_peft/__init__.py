@@ -1,6 +1,7 @@
 """mv_peft: MV-Adapter (arXiv 2301.07868) for CLIP and video-text retrieval, in the style of PEFT.
 
-Importing it makes PEFT know the method: `get_peft_model(clip, MVAdapterConfig())`, `PeftModel.from_pretrained(clip, ...)`.
+Importing it makes PEFT know the method: `get_peft_model(clip, MVAdapterConfig())` and
+`PeftModel.from_pretrained(clip, adapter)`.
 """
 
 from .hub import load_official_checkpoint, official_state_dict

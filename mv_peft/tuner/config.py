@@ -10,7 +10,7 @@ from peft.config import PeftConfig
 
 from .presets import PRESETS
 from .register import mv_adapter_peft_type
-from .tying import TYING_INITS, TYING_POSITIONS
+from .tying import TYING_INITS, TYING_POSITIONS, TyingInit, TyingPosition
 
 Tower = Literal["vision", "text"]
 TOWERS: tuple[Tower, ...] = ("vision", "text")
@@ -60,9 +60,9 @@ class MVAdapterConfig(PeftConfig):
     calibration: bool = True
     calibration_dim: int = 16
     tying_layers: int | list[list[int]] = 2
-    tying_position: str = "down_in"
+    tying_position: TyingPosition = "down_in"
     factor_dim: int = 32
-    tying_init: str = "paper"
+    tying_init: TyingInit = "paper"
     position_init_std: float = 0.01
     pre_norm: bool = False
     layers_to_transform: int | list[int] | dict[str, Any] | None = None

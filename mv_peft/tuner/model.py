@@ -71,7 +71,7 @@ class MVAdapterModel(BaseTuner):
         for tower in ("vision", "text"):
             peft_config.adapted_layers(tower, _num_layers(model, tower))
         for name, module in model.named_modules():
-            if self._check_target_module_exists(peft_config, name) and not _LAYER.search(name):
+            if self._check_target_module_exists(peft_config, name) and _place(name) is None:
                 raise ValueError(f"{_WRONG_TARGET}, not on '{name}' ({type(module).__name__}). {_RIGHT_TARGET}")
 
     @staticmethod
@@ -80,13 +80,14 @@ class MVAdapterModel(BaseTuner):
         unrestricted = copy.copy(peft_config)
         unrestricted.layers_to_transform = None
         found = check_target_module_exists(unrestricted, key)
-        place = _LAYER.search(key)
+        place = _place(key)
         if not found or place is None:
             return found
-        layers = peft_config.for_tower("layers_to_transform", place["tower"])
+        tower, index = place
+        layers = peft_config.for_tower("layers_to_transform", tower)
         if layers is None:
             return found
-        return int(place["index"]) in ([layers] if isinstance(layers, int) else layers)
+        return index in ([layers] if isinstance(layers, int) else layers)
 
     def _create_and_replace(
         self,
@@ -98,11 +99,10 @@ class MVAdapterModel(BaseTuner):
         current_key: str,
         parameter_name: str | None = None,
     ) -> None:
-        place = _LAYER.search(current_key)
+        place = _place(current_key)
         assert place is not None, current_key
         layer = target if isinstance(target, MVAdapterLinear) else MVAdapterLinear(target)
-        tower: Tower = "vision" if place["tower"] == "vision" else "text"
-        block = self._create_adapter(peft_config, tower, int(place["index"]), layer.get_base_layer().out_features)
+        block = self._create_adapter(peft_config, *place, layer.out_features)
         shared = self._shared_factors(peft_config, adapter_name, layer.weight) if block.tying is not None else None
         layer.update_layer(adapter_name, block, shared)
         if layer is not target:
@@ -209,6 +209,14 @@ def _name_rows(
     names = [name if name in module._adapters else BASE_ADAPTER for name in adapter_names]
     kwargs["adapter_names"] = [name for name in names for _ in range(repeats)]
     return args, kwargs
+
+
+def _place(module_name: str) -> tuple[Tower, int] | None:
+    """Tower and layer of a module that can take an adapter; None for any other."""
+    match = _LAYER.search(module_name)
+    if match is None:
+        return None
+    return "vision" if match["tower"] == "vision" else "text", int(match["index"])
 
 
 def _num_layers(model: nn.Module, tower: Tower) -> int:

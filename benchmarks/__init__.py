@@ -1,0 +1,1 @@
+"""Measurements; each script says what it measures and prints the command that made its numbers."""

@@ -1,0 +1,114 @@
+"""Seconds of a training step and of a forward pass: frozen CLIP, LoRA r=8 on q and v, MV-Adapter, full fine-tuning.
+
+    python -m benchmarks.speed                       # ViT-B/16, 2 clips of 12 frames of 224 pixels, random weights
+    python -m benchmarks.speed --size tiny --rounds 20
+
+The methods take turns in every round, so that a machine whose speed drifts treats them alike; what counts are the
+ratios, and their medians. Random weights cost as much time as trained ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import Tensor, nn
+from tqdm import tqdm
+from transformers import CLIPConfig, CLIPModel
+
+from mv_peft import MVAdapterConfig, enable_video
+
+SIZES = {
+    "B/16": {"patch_size": 16},
+    "tiny": {"hidden_size": 96, "num_hidden_layers": 4, "num_attention_heads": 3, "intermediate_size": 384},
+}
+METHODS: dict[str, Callable[[CLIPModel], nn.Module]] = {
+    "frozen CLIP": lambda clip: enable_video(clip.requires_grad_(False)),
+    "LoRA r=8 (q, v)": lambda clip: enable_video(
+        get_peft_model(clip, LoraConfig(r=8, target_modules=["q_proj", "v_proj"]))
+    ),
+    "MV-Adapter": lambda clip: get_peft_model(clip, MVAdapterConfig()),
+    "full fine-tuning": enable_video,
+}
+BASELINE_FORWARD, BASELINE_STEP = "frozen CLIP", "LoRA r=8 (q, v)"
+
+
+def make_batch(videos: int, frames: int, size: int, device: str) -> dict[str, Tensor | bool]:
+    """Random videos and captions of 32 tokens."""
+    input_ids = torch.randint(1000, 40000, (videos, 32), device=device)
+    input_ids[:, -1] = 49407
+    pixel_values = torch.randn(videos, frames, 3, size, size, device=device)
+    return {"input_ids": input_ids, "pixel_values": pixel_values, "return_loss": True}
+
+
+def seconds(work: Callable[[], object], device: str) -> float:
+    """Wall-clock time of one call, with the device's queue emptied on both sides."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    began = time.perf_counter()
+    work()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
+
+
+def measure(args: argparse.Namespace) -> dict[str, dict[str, list[float]]]:
+    """Seconds for each method and kind of work, one number a round; the first round is thrown away."""
+    torch.manual_seed(0)
+    config = CLIPConfig(vision_config=SIZES[args.size])
+    models = {name: make(CLIPModel(config)).to(args.device) for name, make in METHODS.items()}
+    batch = make_batch(args.videos, args.frames, config.vision_config.image_size, args.device)
+    times: dict[str, dict[str, list[float]]] = {name: {"forward": [], "step": []} for name in models}
+
+    def forward(model: nn.Module) -> None:
+        with torch.no_grad(), torch.autocast(args.device, torch.bfloat16, enabled=args.bf16):
+            model(**batch)
+
+    def step(model: nn.Module) -> None:
+        with torch.autocast(args.device, torch.bfloat16, enabled=args.bf16):
+            loss = model(**batch).loss
+        if loss.requires_grad:
+            loss.backward()
+        model.zero_grad()
+
+    for _ in tqdm(range(args.rounds + 1), desc="measuring", unit="round", disable=None):
+        for name, model in models.items():
+            times[name]["forward"].append(seconds(lambda model=model: forward(model.eval()), args.device))
+            times[name]["step"].append(seconds(lambda model=model: step(model.train()), args.device))
+    return {name: {work: rounds[1:] for work, rounds in kinds.items()} for name, kinds in times.items()}
+
+
+def ratio(rounds: list[float], baseline: list[float]) -> float:
+    """Median of the ratios, round by round."""
+    return statistics.median(one / other for one, other in zip(rounds, baseline, strict=True))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", choices=SIZES, default="B/16")
+    parser.add_argument("--videos", type=int, default=2)
+    parser.add_argument("--frames", type=int, default=12)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--bf16", action="store_true", help="autocast to bfloat16")
+    args = parser.parse_args()
+    times = measure(args)
+    where = torch.cuda.get_device_name() if args.device == "cuda" else f"CPU, {torch.get_num_threads()} thread(s)"
+    print(
+        f"{args.size}, {args.videos} videos x {args.frames} frames, random weights, {where}, torch {torch.__version__}"
+    )
+    print(f"{'':18}{'forward s':>11}{'/ frozen':>10}{'step s':>11}{'/ LoRA':>10}")
+    for name, kinds in times.items():
+        forward, step = kinds["forward"], kinds["step"]
+        print(
+            f"{name:18}{statistics.median(forward):11.3f}{ratio(forward, times[BASELINE_FORWARD]['forward']):10.2f}"
+            f"{statistics.median(step):11.3f}{ratio(step, times[BASELINE_STEP]['step']):10.2f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
