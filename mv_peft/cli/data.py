@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         splits, remarks, max_text_tokens = _benchmark_records(args)
     paths = [record.path for records in splits.values() for record in records if record.path is not None]
-    videos = None if args.no_read else read_videos(paths, num_threads=args.threads or 1)
+    videos = None if args.no_read else read_videos(paths, args.threads or 1)
     limit = args.max_text_tokens or max_text_tokens
     checks = [check_split(split, records, limit, videos) for split, records in splits.items()]
     print(format_table(checks))
@@ -80,7 +80,7 @@ def _own_records(args: argparse.Namespace) -> tuple[dict[str, list[VideoRecord]]
 
 def _benchmark_records(args: argparse.Namespace) -> tuple[dict[str, list[VideoRecord]], list[str], int]:
     from ..data import BENCHMARKS
-    from ..data.annotations import AnnotationFolder, AnnotationNotFoundError
+    from ..data.annotation_folder import AnnotationFolder, AnnotationNotFoundError
     from ..data.folders import VideoFolder
 
     benchmark = BENCHMARKS[args.dataset]

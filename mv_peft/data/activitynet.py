@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from mv_peft.data.annotations import AnnotationFolder
+from mv_peft.data.annotation_folder import AnnotationFolder
 from mv_peft.data.benchmark import Benchmark, Split
 from mv_peft.data.rows import Row, read_rows
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from mv_peft.data.annotations import AnnotationFolder
+from mv_peft.data.annotation_folder import AnnotationFolder
 from mv_peft.data.base import VideoRecord, find_videos, report
 from mv_peft.data.captioned import CaptionedVideos
 from mv_peft.data.folders import VideoFolder

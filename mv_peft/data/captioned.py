@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import overload
 
-from mv_peft.data.annotations import AnnotationFile
+from mv_peft.data.annotation_file import AnnotationFile
 from mv_peft.data.base import VideoRecord, find_videos, report
 from mv_peft.data.folders import VideoFolder
 from mv_peft.data.rows import Row, make_row, read_rows, some_of

@@ -1,6 +1,6 @@
 """What a folder of data holds, split by split: videos that are there, that can be read, captions that are long."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from tqdm import tqdm
 from mv_peft.data.base import VideoRecord
 from mv_peft.data.rows import some_of
 from mv_peft.errors import VideoDecodeError
-from mv_peft.video import VideoFrames, read_frames
+from mv_peft.video import read_frames
 
 # Begin and end of a caption are tokens too, and every word is at least one.
 _TOKENS_BESIDE_WORDS = 2
@@ -58,33 +58,24 @@ class SplitCheck:
         return missing + [f"{self.split}: {reason}" for reason in self.unreadable.values()]
 
 
-def read_videos(
-    paths: Iterable[Path],
-    *,
-    num_threads: int = 1,
-    show_progress: bool | None = None,
-    read: Callable[..., VideoFrames] = read_frames,
-) -> dict[Path, float | VideoDecodeError]:
+def read_videos(paths: Iterable[Path], num_threads: int = 1) -> dict[Path, float | VideoDecodeError]:
     """Seconds from first to last frame, or what is wrong with the file, for each path; both frames are decoded.
 
     Args:
         paths: video files; each is read once.
         num_threads: how many are read at a time.
-        show_progress: None for only on a terminal.
-        read: takes the place of `read_frames` and its arguments.
     """
 
     def seconds_of(path: Path) -> float | VideoDecodeError:
         try:
-            return float(read(path, 2, "clip4clip").pts_seconds[-1])
+            return float(read_frames(path, 2, "clip4clip").pts_seconds[-1])
         except VideoDecodeError as err:
             return err
 
     unique = list(dict.fromkeys(paths))
     with ThreadPoolExecutor(num_threads) as threads:
         found = threads.map(seconds_of, unique)
-        disable = None if show_progress is None else not show_progress
-        return dict(zip(unique, tqdm(found, total=len(unique), unit="video", disable=disable), strict=True))
+        return dict(zip(unique, tqdm(found, total=len(unique), unit="video", disable=None), strict=True))
 
 
 def check_split(

@@ -30,7 +30,5 @@ class VideoCaptionCollator:
             frame_mask: int64 (batch, frames), 1 on real frames.
             return_loss: True, which makes CLIP return its contrastive loss.
         """
-        batch = self.processor(
-            text=[sample["caption"] for sample in samples], videos=[sample["video"] for sample in samples]
-        )
+        batch = self.processor(text=[sample.caption for sample in samples], videos=[sample.video for sample in samples])
         return {**batch, "return_loss": True}

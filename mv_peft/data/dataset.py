@@ -1,7 +1,7 @@
 """A torch data set of videos and captions: what DataLoader draws from."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypedDict, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -14,8 +14,8 @@ from mv_peft.video import FrameSampling, VideoFrames, read_frames
 CaptionChoice = Literal["all", "one_per_video"]
 
 
-class VideoSample(TypedDict):
-    """A video with one of its captions."""
+class VideoSample(NamedTuple):
+    """A video with one of its captions; no dict, since a Trainer takes from those what the model does not know."""
 
     video: VideoFrames
     caption: str
@@ -91,7 +91,7 @@ class VideoCaptionDataset(Dataset[VideoSample]):
             start_seconds=record.start_seconds,
             end_seconds=record.end_seconds,
         )
-        return VideoSample(video=video, caption=caption)
+        return VideoSample(video, caption)
 
     def pair(self, index: int) -> tuple[VideoRecord, str]:
         """Record and caption of a pair in this epoch, without reading the video.

@@ -6,9 +6,11 @@ Retrieval joins the descriptions of a video to a paragraph; the `-moments` split
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from mv_peft.data.annotations import AnnotationFile, AnnotationFolder
+from mv_peft.data.annotation_file import AnnotationFile
+from mv_peft.data.annotation_folder import AnnotationFolder
 from mv_peft.data.benchmark import Benchmark, Split
-from mv_peft.data.rows import Row, make_row, read_entries, read_list, read_rows, select_listed
+from mv_peft.data.lists import read_list, select_listed
+from mv_peft.data.rows import Row, make_row, read_entries, read_rows
 from mv_peft.errors import AnnotationError
 
 _SEGMENT_SECONDS = 5.0

@@ -4,6 +4,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from mv_peft.errors import AnnotationError
@@ -14,14 +15,19 @@ _VIDEO_SUFFIX = re.compile(
 )
 
 
+def check_folder(root: Path) -> None:
+    """Raise AnnotationError unless `root` is a folder."""
+    if not root.is_dir():
+        raise AnnotationError(f"'{root}' is not a folder. Give the folder that holds the data set.")
+
+
 def walk_files(root: Path) -> Iterator[str]:
     """Names of the files below `root`, relative to it, sorted; hidden ones are left out, links are followed.
 
     Raises:
         AnnotationError: `root` is no folder.
     """
-    if not root.is_dir():
-        raise AnnotationError(f"'{root}' is not a folder. Give the folder that holds the data set.")
+    check_folder(root)
     seen = set()
     for folder, subfolders, names in os.walk(root, followlinks=True):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
@@ -62,16 +68,22 @@ class VideoFolder:
 
     def __init__(self, root: str | os.PathLike):
         self.root = Path(root)
-        self._names: dict[str, list[str]] = {}
+        check_folder(self.root)
+
+    def __iter__(self) -> Iterator[str]:
+        """Names of all videos, relative to the folder, sorted."""
+        return iter(sorted({name for names in self._names.values() for name in names}))
+
+    @cached_property
+    def _names(self) -> dict[str, list[str]]:
+        """Names of the files, by name without suffix, with and without folders."""
+        found: dict[str, list[str]] = {}
         for name in walk_files(self.root):
             stripped = strip_suffixes(portable(name))
             if stripped != portable(name):
                 for key in {stripped, PurePosixPath(stripped).name}:
-                    self._names.setdefault(key, []).append(name)
-
-    def __iter__(self) -> Iterator[str]:
-        """Names of all videos, relative to the folder."""
-        return iter(dict.fromkeys(name for names in self._names.values() for name in names))
+                    found.setdefault(key, []).append(name)
+        return found
 
     def video_id(self, name: str) -> str:
         """What identifies the video that an annotation file calls `name`: its name below the folder, without suffix.
@@ -92,6 +104,8 @@ class VideoFolder:
         """
         name = self._below(name)
         key = strip_suffixes(name)
+        if key != name and os.path.isfile(self.root / name):
+            return self.root / name  # without a look at the whole folder, which may be a home directory
         candidates = self._names.get(key, [])
         for fits in (
             lambda candidate: candidate == name,
@@ -100,13 +114,14 @@ class VideoFolder:
             lambda candidate: True,
         ):
             files = [candidate for candidate in candidates if fits(portable(candidate))]
-            if len(files) == 1:
-                return self.root / files[0]
-            if files:
+            if len(files) > 1:
                 raise ValueError(
                     f"'{name}' may be '{files[0]}' or '{files[1]}'. "
                     "Remove one, or give the folder of the others as `videos`."
                 )
+            if files:
+                path = self.root / files[0]
+                return path if os.path.exists(path) else None  # a link may lead nowhere
         return None
 
     def _below(self, name: str) -> str:

@@ -7,7 +7,7 @@ strings, lists, tuples and dicts are followed; any other is an error. None that 
 import pickletools
 from typing import Any
 
-from mv_peft.data.annotations import AnnotationFile
+from mv_peft.data.annotation_file import AnnotationFile
 from mv_peft.errors import AnnotationError
 
 _STRINGS = {"STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"}

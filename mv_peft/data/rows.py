@@ -1,13 +1,11 @@
 """What annotation files say, row by row: who describes which video, and how."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Iterator, Mapping, Sequence
 from reprlib import repr as shortened
 from typing import Any, NamedTuple
 
-from mv_peft.data.annotations import AnnotationFile
-from mv_peft.data.folders import portable, strip_suffixes
+from mv_peft.data.annotation_file import AnnotationFile
 from mv_peft.errors import AnnotationError
 
 # The first of each is our convention; `file_name` is that of Hugging Face's video folders, the others the benchmarks'.
@@ -85,40 +83,6 @@ def read_entries(file: AnnotationFile) -> Iterator[tuple[str, Any]]:
         AnnotationError: the file is no JSON list.
     """
     return _numbered(file, file.read_json())
-
-
-def read_list(file: AnnotationFile) -> dict[str, str]:
-    """Where each video of a split's list stands, by the video's name; a header of CSV is allowed.
-
-    Raises:
-        AnnotationError: a video is listed twice.
-    """
-    places: dict[str, str] = {}
-    for where, line in file.read_lines():
-        name = strip_suffixes(portable(line))
-        if name in places:
-            raise AnnotationError(f"{where}: {name!r} is listed already ({places[name]}). Remove one of the two.")
-        if name not in VIDEO_COLUMNS:
-            places[name] = where
-    return places
-
-
-def select_listed(rows: Iterable[Row], listed: Mapping[str, str]) -> Iterator[Row]:
-    """The rows of the listed videos, in the order of the list.
-
-    Raises:
-        AnnotationError: nothing describes a listed video.
-    """
-    by_video: dict[str, list[Row]] = {name: [] for name in listed}
-    for row in rows:
-        by_video.get(strip_suffixes(portable(row.video)), []).append(row)
-    silent = [name for name, found in by_video.items() if not found]
-    if silent:
-        raise AnnotationError(
-            f"{listed[silent[0]]}: no captions of {len(silent)} listed videos{some_of(silent)}. "
-            "Add the annotation file that has them."
-        )
-    return chain.from_iterable(by_video.values())
 
 
 def some_of(names: Sequence[str]) -> str:

@@ -74,11 +74,11 @@ def test_moments_and_sampling_reach_the_reader(clips, tmp_path):
         VideoRecord("b", tmp_path / "b.mp4", ("y",)),
     ]
     dataset = VideoCaptionDataset(videos, num_frames=3)
-    moment, whole = dataset[0]["video"], dataset[1]["video"]
+    moment, whole = dataset[0].video, dataset[1].video
     np.testing.assert_allclose(moment.pts_seconds, [6 / 12, 8 / 12, 10 / 12])
     np.testing.assert_allclose(whole.pts_seconds, [0, 8 / 12, 16 / 12])
     assert abs(int(moment.frames[0].mean()) - 66) <= 2
-    assert len(VideoCaptionDataset(videos, sampling="fps_uniform")[1]["video"]) == 2
+    assert len(VideoCaptionDataset(videos, sampling="fps_uniform")[1].video) == 2
 
 
 def test_a_bad_video_fails_loudly(write, tmp_path):
@@ -100,7 +100,7 @@ def numbers(loader):
     return [
         (caption, int(video.frames[0, 0, 0, 0]), len(video))
         for batch in loader
-        for caption, video in ((sample["caption"], sample["video"]) for sample in batch)
+        for caption, video in ((sample.caption, sample.video) for sample in batch)
     ]
 
 
@@ -140,9 +140,7 @@ def test_a_batch_trains_the_model(write, clips):
     assert set(batch) == {"input_ids", "attention_mask", "pixel_values", "frame_mask", "return_loss"}
     assert batch["pixel_values"].shape[:3] == (2, 6, 3)
     assert batch["frame_mask"].tolist() == [[1] * 6, [1] * 3 + [0] * 3]
-    expected = processor(
-        text=["a red circle", "a blue square grows"], videos=[dataset[0]["video"], dataset[1]["video"]]
-    )
+    expected = processor(text=["a red circle", "a blue square grows"], videos=[dataset[0].video, dataset[1].video])
     assert all(torch.equal(batch[name], expected[name]) for name in expected)
     model = enable_video(CLIPModel.from_pretrained(TINY_CLIP))
     assert model(**batch).loss > 0

@@ -31,7 +31,9 @@ def test_names_and_files(empty_videos, tmp_path, file, name):
     assert VideoFolder(tmp_path).find(name) == tmp_path / file
 
 
-@pytest.mark.parametrize("name", ["CLIP", "clip.txt", "other/clip", "lip", "clip.mp4.txt", "v_clip"])
+@pytest.mark.parametrize(
+    "name", ["CLIP", "clip.txt", "other/clip", "lip", "clip.mp4.txt", "v_clip", "x" * 300 + ".mp4", "a\0.mp4"]
+)
 def test_names_that_fit_no_file(empty_videos, tmp_path, name):
     empty_videos("clip.mp4", "notes.txt", ".hidden.mp4")
     folder = VideoFolder(tmp_path)
@@ -75,6 +77,18 @@ def test_links_are_followed_and_do_not_go_in_circles(empty_videos, tmp_path):
     (tmp_path / "root/videos").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
     (tmp_path / "elsewhere/back").symlink_to(tmp_path / "root", target_is_directory=True)
     assert VideoFolder(tmp_path / "root").find("clip") == tmp_path / "root/videos/clip.mp4"
+
+
+def test_a_link_that_leads_nowhere_is_a_missing_video(tmp_path):
+    (tmp_path / "clip.mp4").symlink_to(tmp_path / "gone.mp4")
+    assert VideoFolder(tmp_path).find("clip") is None
+    assert VideoFolder(tmp_path).find("clip.mp4") is None
+
+
+def test_exact_names_need_no_walk_through_the_folder(empty_videos, tmp_path, monkeypatch):
+    empty_videos("sub/clip.mp4")
+    monkeypatch.setattr("mv_peft.data.folders.walk_files", None)
+    assert VideoFolder(tmp_path).find("sub/clip.mp4") == tmp_path / "sub/clip.mp4"
 
 
 def test_suffixes():

@@ -7,7 +7,7 @@ import pickletools
 
 import pytest
 
-from mv_peft.data.annotations import AnnotationFile
+from mv_peft.data.annotation_file import AnnotationFile
 from mv_peft.data.plain_pickle import read_plain_pickle
 from mv_peft.errors import AnnotationError
 

@@ -1,15 +1,17 @@
 """Whatever stands in an annotation file: a set of videos, or an error that says what is wrong."""
 
+import io
 import json
 import pickle
 import string
+import zipfile
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mv_peft.data import BENCHMARKS, CaptionedVideos, VideoRecord
+from mv_peft.data import ACTIVITYNET, BENCHMARKS, CaptionedVideos, VideoRecord
 from mv_peft.data.folders import VideoFolder, strip_suffixes
 from mv_peft.errors import AnnotationError
 
@@ -90,7 +92,10 @@ def loaded(load):
 
 
 EXAMPLES = settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=100,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 
@@ -156,6 +161,24 @@ def test_any_json(folder, document):
     path = folder / "own.json"
     path.write_text(json.dumps(document))
     loaded(lambda: CaptionedVideos.load(path))
+
+
+def archive(content):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("train.json", content)
+    return buffer.getvalue()
+
+
+@EXAMPLES
+@given(content=mutations(archive(VALID["train.json"])))
+def test_archives(folder, content):
+    path = folder / "annotations.zip"
+    path.write_bytes(content)
+    try:
+        loaded(lambda: ACTIVITYNET.load(folder))
+    finally:
+        path.unlink()
 
 
 ALPHABET = string.ascii_letters + "0123456789_-. ,'ü漢"

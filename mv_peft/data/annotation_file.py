@@ -1,11 +1,10 @@
-"""Annotation files: found by name below a folder, plain or in a zip archive, and read with errors that say where."""
+"""An annotation file, plain or in a zip archive, read with errors that say where."""
 
 import codecs
 import csv
 import io
 import json
 import lzma
-import os
 import struct
 import zipfile
 import zlib
@@ -14,18 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mv_peft.data.folders import walk_files
 from mv_peft.errors import AnnotationError
 
 _MAX_BYTES = 1 << 30
-_READ_ERRORS = (
+READ_ERRORS = (
     *(EOFError, LookupError, OSError, RuntimeError, ValueError),
     *(lzma.LZMAError, struct.error, zipfile.BadZipFile, zlib.error),
 )
-
-
-class AnnotationNotFoundError(AnnotationError):
-    """A split's annotation file is not there at all."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +46,7 @@ class AnnotationFile:
         """The content as it is."""
         try:
             data = self._read_at_most(_MAX_BYTES + 1)
-        except _READ_ERRORS as err:
+        except READ_ERRORS as err:
             reason = getattr(err, "strerror", None) or str(err) or type(err).__name__
             raise AnnotationError(f"Cannot read '{self}': {reason}. Replace the file.") from err
         if len(data) > _MAX_BYTES:
@@ -123,68 +117,6 @@ class AnnotationFile:
                 line = reader.line_num + 1
         except csv.Error as err:
             raise AnnotationError(f"{self}, line {line}: not CSV ({err}).") from err
-
-
-class AnnotationFolder:
-    """The annotation files below a folder; also those in its zip archives, which are read without unpacking.
-
-    Args:
-        root: a folder; the names of its files are matched without regard to case.
-
-    Raises:
-        AnnotationError: there is no such folder.
-    """
-
-    def __init__(self, root: str | os.PathLike):
-        self.root = Path(root)
-        self._plain: dict[str, list[AnnotationFile]] = {}
-        self._zipped: dict[str, list[AnnotationFile]] = {}
-        for name in walk_files(self.root):
-            path = self.root / name
-            self._plain.setdefault(path.name.lower(), []).append(AnnotationFile(path))
-            if path.suffix.lower() == ".zip":
-                for member in _members(path):
-                    base = PurePosixPath(member).name.lower()
-                    self._zipped.setdefault(base, []).append(AnnotationFile(path, member))
-
-    def find(self, *names: str) -> AnnotationFile | None:
-        """The first of `names` that is there; a plain file goes before one in an archive.
-
-        Raises:
-            AnnotationError: more than one file has that name.
-        """
-        for name in names:
-            files = self._plain.get(name.lower()) or self._zipped.get(name.lower()) or []
-            if len(files) > 1:
-                raise AnnotationError(
-                    f"{len(files)} files are called '{name}': '{files[0].path}', '{files[1].path}'. "
-                    "Give the data set's own folder as `root`."
-                )
-            if files:
-                return files[0]
-        return None
-
-    def require(self, *names: str) -> AnnotationFile:
-        """The first of `names` that is there.
-
-        Raises:
-            AnnotationNotFoundError: none is.
-            AnnotationError: more than one file has that name.
-        """
-        file = self.find(*names)
-        if file is None:
-            raise AnnotationNotFoundError(
-                f"No annotation file in '{self.root}'. Put one of these there: {', '.join(names)}."
-            )
-        return file
-
-
-def _members(path: Path) -> list[str]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return [name for name in archive.namelist() if not PurePosixPath(name).name.startswith(".")]
-    except _READ_ERRORS:
-        return []  # not an archive: nothing to find in it
 
 
 def _parse_json(text: str, where: str) -> Any:
