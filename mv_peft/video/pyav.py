@@ -95,7 +95,7 @@ def _seek_frames(
         for frame in frames:
             if frame.pts is not None and frame.pts < index.pts[key_ordinal]:
                 continue  # the seek landed on an earlier key frame, or pictures lead this one
-            if frame.pts != index.pts[next_ordinal]:
+            if frame.pts != index.pts[next_ordinal] or frame.is_corrupt:
                 raise IndexMisleads
             next_ordinal += 1
             if next_ordinal > ordinal:
@@ -135,7 +135,8 @@ def _read_sequentially(path: str, choose: Callable, short_side: int | None) -> V
     if not pts:
         raise decode_error(path, "no frame of its video stream can be decoded")
     if num_damaged:
-        warnings.warn(f"Damaged packets skipped in {path!r}: {num_damaged}.", RuntimeWarning, stacklevel=4)
+        message = f"Frames of {path!r} left out as damaged, or built on damaged ones: {num_damaged}."
+        warnings.warn(message, RuntimeWarning, stacklevel=4)
     chosen = choose(pts_seconds)
     wanted = set(chosen.tolist())
     with open_video(path) as (container, stream):
@@ -146,11 +147,25 @@ def _read_sequentially(path: str, choose: Callable, short_side: int | None) -> V
 
 
 def _decode_all(container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame | None]:
-    """Yield every frame, and None in place of what is damaged: a packet, or all that follows an unreadable one."""
+    """Yield every frame, and None for each that is damaged, or builds on a damaged one before the next key packet.
+
+    A decoder would go on after damage, and paint over what is missing.
+    """
+    intact = True
     try:
         for packet in _demux(container, stream):
-            yield from _decode(packet)
-    except av.FFmpegError:
+            if not intact and packet.size and not packet.is_keyframe:
+                yield None
+                continue
+            try:
+                frames = packet.decode()
+            except av.FFmpegError:
+                intact = False
+                yield None
+            else:
+                intact = True
+                yield from (None if frame.is_corrupt else frame for frame in frames)
+    except av.FFmpegError:  # the rest of the file cannot be demuxed
         yield None
         yield from stream.decode(None)
 
@@ -162,13 +177,6 @@ def _demux(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet
             return
         except IndexError:
             continue  # a packet of a stream that appeared after the header, for which PyAV has no place
-
-
-def _decode(packet: av.Packet) -> Sequence[av.VideoFrame | None]:
-    try:
-        return packet.decode()
-    except av.FFmpegError:
-        return [None]
 
 
 def _seconds(pts: Sequence[int | None], stream: VideoStream) -> np.ndarray:
