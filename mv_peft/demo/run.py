@@ -24,7 +24,7 @@ from .training import train
 from .world import Clip, Split, sample_pairs
 
 
-@dataclass
+@dataclass(frozen=True)
 class DemoReport:
     """What one run measured.
 

@@ -16,6 +16,7 @@ from .. import MVAdapterConfig, enable_video
 from ..errors import CheckpointError, MVPeftError, VideoDecodeError
 from ..video import MVProcessor
 from .evaluation import cosine_similarity
+from .pretrained import FRAME_SAMPLING
 
 VIDEO_SUFFIXES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"}
 
@@ -56,9 +57,10 @@ def load_video_clip(name: str | Path, adapter: str | Path | None = None) -> tupl
     clip = CLIPModel.from_pretrained(name, dtype=torch.float32)
     if adapter is None:
         max_text_tokens = clip.config.text_config.max_position_embeddings
-        return enable_video(clip), MVProcessor.from_pretrained(name, max_text_tokens=max_text_tokens)
+        processor = MVProcessor.from_pretrained(name, max_text_tokens=max_text_tokens, frame_sampling=FRAME_SAMPLING)
+        return enable_video(clip), processor
     config = MVAdapterConfig.from_pretrained(adapter)
-    processor = MVProcessor.from_pretrained(name, adapter_config=config)
+    processor = MVProcessor.from_pretrained(name, adapter_config=config, frame_sampling=FRAME_SAMPLING)
     try:
         return PeftModel.from_pretrained(clip, adapter), processor
     except RuntimeError as error:  # what torch raises for tensors of other shapes
