@@ -3,6 +3,7 @@
 Decord returns wrong frames, without a word, where a file hides some (edit lists), where its index of packets fails
 (MPEG-TS, MPEG-4 with B-frames in AVI), and after seeking into open groups of pictures (HEVC's default). PyAV's index
 tells beforehand: a file on which the two disagree is refused, one in which decord cannot seek is read from its start.
+What no index tells is damage within packets: decord may paint over it, or abort the process. Such files are PyAV's.
 """
 
 from collections.abc import Callable, Iterator
@@ -54,7 +55,9 @@ def read(path: str, choose: Callable[[np.ndarray], np.ndarray], short_side: int 
             _check_agreement(path, reader, pts_seconds)
             read_chosen = _read_seeking if index.closed else _read_sequentially
             frames = np.stack([frame.numpy() for frame in read_chosen(reader, chosen)])
-    except (decord.DECORDError, StopIteration) as err:
+    except VideoDecodeError:
+        raise
+    except (decord.DECORDError, RuntimeError, StopIteration, AssertionError) as err:
         raise _refusal(path, "decord cannot read it") from err
     finally:
         del reader  # an open reader that outlives this call would hang a process forked later
