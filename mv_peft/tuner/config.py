@@ -83,7 +83,11 @@ class MVAdapterConfig(PeftConfig):
             _check_towers(name, getattr(self, name))
         for tower in TOWERS:
             self._check_widths(tower)
-            _check_layers(self.for_tower("layers_to_transform", tower))
+        layers = self.layers_to_transform
+        if isinstance(layers, dict):
+            self.layers_to_transform = {tower: _checked_layers(layers[tower]) for tower in TOWERS}
+        else:
+            self.layers_to_transform = _checked_layers(layers)
         if not _is_real(self.position_init_std) or self.position_init_std < 0:
             raise ValueError(f"`position_init_std` must be a number of at least 0, got {self.position_init_std!r}.")
         _check_choice("tying_position", self.tying_position, TYING_POSITIONS)
@@ -105,7 +109,7 @@ class MVAdapterConfig(PeftConfig):
         Raises:
             ValueError: For an unknown name.
         """
-        if name not in PRESETS:
+        if not isinstance(name, str) or name not in PRESETS:
             raise ValueError(f"Unknown preset {name!r}. Choose from: {', '.join(PRESETS)}.")
         return cls(**{**PRESETS[name], **overrides})
 
@@ -134,7 +138,7 @@ class MVAdapterConfig(PeftConfig):
             if missing:
                 raise ValueError(
                     f"`tying_layers` names {tower} layers {missing} without an adapter; adapted are {adapted}. "
-                    "Tie adapted layers, or widen `layers_to_transform`."
+                    "Tie adapted layers, or none with `tying_layers=[]`."
                 )
         return pairs
 
@@ -147,7 +151,7 @@ class MVAdapterConfig(PeftConfig):
         layers = self.for_tower("layers_to_transform", tower)
         if layers is None:
             return list(range(num_layers))
-        layers = sorted({layers} if isinstance(layers, int) else set(layers))
+        layers = [layers] if isinstance(layers, int) else layers
         beyond = [layer for layer in layers if layer >= num_layers]
         if beyond and num_layers:
             raise ValueError(
@@ -191,10 +195,11 @@ def _check_towers(name: str, value: Any) -> None:
         raise ValueError(f"`{name}` must have the keys 'vision' and 'text', got {sorted(map(str, value))}.")
 
 
-def _check_layers(value: Any) -> None:
-    layers = value if isinstance(value, (list, tuple, set)) else [value]
-    if value is not None and not all(_is_int(layer) and layer >= 0 for layer in layers):
+def _checked_layers(value: Any) -> int | list[int] | None:
+    many = isinstance(value, (list, tuple, set, frozenset))
+    if value is not None and not all(_is_int(layer) and layer >= 0 for layer in (value if many else [value])):
         raise ValueError(f"`layers_to_transform` must name layers from 0 up, got {value!r}.")
+    return sorted(set(value)) if many else value
 
 
 def _checked_tying_layers(value: Any) -> int | list[list[int]]:
@@ -218,6 +223,7 @@ def _checked_names(name: str, value: Any) -> list[str] | str | None:
     """Names as a sorted list where they came as a set: the saved config is then the same every time."""
     if value is None or (isinstance(value, str) and name != "modules_to_save"):
         return value
-    if isinstance(value, str) or not all(isinstance(item, str) for item in value):
+    many = isinstance(value, (list, tuple, set, frozenset))
+    if not many or not all(isinstance(item, str) for item in value):
         raise TypeError(f"`{name}` must hold names, got {value!r}.")
     return sorted(value) if isinstance(value, (set, frozenset)) else list(value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import NoReturn
 
 import torch
@@ -10,7 +10,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from .adapter import TextAdapter, VideoAdapter
-from .video_input import BASE_ADAPTER, take_layer_context
+from .routing import take_layer_context
 
 CANNOT_MERGE = (
     "MV-Adapter is not linear and cannot be merged into CLIP. Keep the adapter, or use `unload()` to drop it."
@@ -39,9 +39,10 @@ class SharedFactors(nn.Module, MVAdapterLayer):
         self.mv_adapter_factors = nn.ParameterDict()
 
     def update_layer(self, adapter_name: str, num_pairs: int, factor_dim: int, like: Tensor) -> None:
-        """Adds an adapter's factors, zero as in the paper, on the device of `like` and in its dtype."""
+        """Adds an adapter's factors, zero as in the paper, on the device of `like` and, if floating, in its dtype."""
+        dtype = like.dtype if like.is_floating_point() else None
         self.mv_adapter_factors[adapter_name] = nn.Parameter(
-            torch.zeros(num_pairs, factor_dim, device=like.device, dtype=like.dtype)
+            torch.zeros(num_pairs, factor_dim, device=like.device, dtype=dtype)
         )
 
     def _move_adapter_to_device_of_base_layer(self, adapter_name: str, device: torch.device | None = None) -> None:
@@ -56,6 +57,7 @@ class MVAdapterLinear(nn.Module, MVAdapterLayer):
     """
 
     adapter_layer_names = ("mv_adapter_block",)
+    takes_layer_context = True
 
     def __init__(self, base_layer: nn.Module) -> None:
         super().__init__()
@@ -77,28 +79,27 @@ class MVAdapterLinear(nn.Module, MVAdapterLayer):
     def forward(self, x: Tensor) -> Tensor:
         """The adapted MLP output for x, (batch * frames, tokens, hidden) or (captions, tokens, hidden)."""
         result = self.base_layer(x)
-        frame_mask, adapter_names = take_layer_context()
+        frame_mask, adapter_rows = take_layer_context()
         if self.disable_adapters:
             return result
-        if adapter_names is not None:
-            return self._mixed_batch(result, frame_mask, adapter_names)
+        if adapter_rows is not None:
+            return self._mixed_batch(result, frame_mask, adapter_rows)
         hidden = result
         for name in self.active_adapters:
             if name in self.mv_adapter_block:
                 result = result + self._delta(name, hidden, frame_mask)
         return result
 
-    def _mixed_batch(self, hidden: Tensor, frame_mask: Tensor | None, adapter_names: Sequence[str]) -> Tensor:
-        """Each video or caption through the adapter of its name."""
-        rows = hidden.unflatten(0, (len(adapter_names), -1))  # batch*frames tokens dim -> batch frames tokens dim
-        result = rows
-        for name in sorted(set(adapter_names) - {BASE_ADAPTER}):
+    def _mixed_batch(self, hidden: Tensor, frame_mask: Tensor | None, adapter_rows: Mapping[str, Tensor]) -> Tensor:
+        """Each video or caption through the adapter that it is routed to."""
+        batch = hidden.shape[0] if frame_mask is None else frame_mask.shape[0]
+        videos = hidden.unflatten(0, (batch, -1))  # batch*frames tokens dim -> batch frames tokens dim
+        result = videos
+        for name, rows in adapter_rows.items():
             if name in self.mv_adapter_block:
-                index = [row for row, row_name in enumerate(adapter_names) if row_name == name]
-                selected = torch.tensor(index, device=hidden.device)
-                mask = None if frame_mask is None else frame_mask[selected]
-                delta = self._delta(name, rows[selected].flatten(0, 1), mask)
-                result = result.index_add(0, selected, delta.unflatten(0, (len(index), -1)))
+                mask = None if frame_mask is None else frame_mask[rows]
+                delta = self._delta(name, videos[rows].flatten(0, 1), mask)
+                result = result.index_add(0, rows, delta.unflatten(0, (len(rows), -1)))
         return result.flatten(0, 1)
 
     def _delta(self, adapter_name: str, hidden: Tensor, frame_mask: Tensor | None) -> Tensor:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
+from contextlib import contextmanager, nullcontext
 from typing import Any, ClassVar, NoReturn
 
 import torch
@@ -17,14 +16,15 @@ from torch import Tensor, nn
 
 from . import video_input
 from .adapter import TextAdapter, VideoAdapter
-from .config import MVAdapterConfig, Tower
+from .config import TOWERS, MVAdapterConfig, Tower
 from .layer import CANNOT_MERGE, MVAdapterLayer, MVAdapterLinear, SharedFactors
 from .register import PREFIX
+from .routing import BASE_ADAPTER, route_saved_modules, routed
 from .tying import CrossModalityTying
-from .video_input import BASE_ADAPTER
 
 SHARED_FACTORS = "cross_modality_tying"  # where the factors live on the CLIP model
 _LAYER = re.compile(r"(?:^|\.)(?P<tower>vision|text)_model\.(?:.*\.)?layers\.(?P<index>\d+)\.mlp\.fc2$")
+_ADAPTER_PART = ".mv_adapter_block"  # in the names of what adapters consist of
 _WRONG_TARGET = "MV-Adapter sits on `mlp.fc2` of CLIP's encoder layers"
 _RIGHT_TARGET = "Leave `target_modules` out, or name layers by `layers_to_transform`."
 _ALL_LAYERS = r"(?:.*\.)?(?:vision|text)_model\.(?:.*\.)?layers\.\d+\.mlp\.fc2"
@@ -57,6 +57,7 @@ class MVAdapterModel(BaseTuner):
         config.tied_pairs(_num_layers(model, "vision"), _num_layers(model, "text"))
         _check_modules_to_save(model, config)
         super().inject_adapter(model, adapter_name, *args, **kwargs)
+        route_saved_modules(model)
         video_input.install(model, owner="tuner")
 
     def _prepare_adapter_config(self, peft_config: MVAdapterConfig, model_config: dict) -> MVAdapterConfig:
@@ -68,11 +69,22 @@ class MVAdapterModel(BaseTuner):
 
     def _prepare_model(self, peft_config: MVAdapterConfig, model: nn.Module) -> None:
         """Checks every target before the first is replaced: a refused config leaves the model as it was."""
-        for tower in ("vision", "text"):
+        for tower in TOWERS:
             peft_config.adapted_layers(tower, _num_layers(model, tower))
+        adapted = []
         for name, module in model.named_modules():
-            if self._check_target_module_exists(peft_config, name) and _place(name) is None:
-                raise ValueError(f"{_WRONG_TARGET}, not on '{name}' ({type(module).__name__}). {_RIGHT_TARGET}")
+            if _ADAPTER_PART not in name and self._check_target_module_exists(peft_config, name):
+                place = _place(name)
+                if place is None:
+                    raise ValueError(f"{_WRONG_TARGET}, not on '{name}' ({type(module).__name__}). {_RIGHT_TARGET}")
+                adapted.append(place)
+        for pair in self._tied_pairs(peft_config):
+            for place in zip(TOWERS, pair, strict=True):
+                if place not in adapted:
+                    raise ValueError(
+                        f"`tying_layers` names {place[0]} layer {place[1]}, which `target_modules` or "
+                        "`exclude_modules` leaves without an adapter. Tie adapted layers, or none: `tying_layers=[]`."
+                    )
 
     @staticmethod
     def _check_target_module_exists(peft_config: MVAdapterConfig, key: str) -> Any:
@@ -167,10 +179,10 @@ class MVAdapterModel(BaseTuner):
         raise ValueError(CANNOT_MERGE)
 
     def _unload_and_optionally_merge(self, merge: bool = True, *args: Any, **kwargs: Any) -> nn.Module:
-        if not merge:
-            for module in self.model.modules():
+        if not merge:  # PEFT would leave the trained copies of `modules_to_save`; unloading gives the originals back
+            for name, module in list(self.model.named_modules()):
                 if isinstance(module, AuxiliaryTrainingWrapper):
-                    module.set_adapter([])  # PEFT would leave the trained copy; unloading gives the original back
+                    self.model.set_submodule(name, module.original_module)
         model = super()._unload_and_optionally_merge(merge, *args, **kwargs)
         if hasattr(model, SHARED_FACTORS):
             delattr(model, SHARED_FACTORS)
@@ -181,34 +193,13 @@ class MVAdapterModel(BaseTuner):
     def _enable_peft_forward_hooks(self, *args: Any, **kwargs: Any) -> Iterator[None]:
         """Routes the rows of one call through the adapters that `adapter_names` names."""
         adapter_names = kwargs.get("adapter_names")
-        if adapter_names is None:
+        with nullcontext() if adapter_names is None else routed(self.model, adapter_names):
             yield
-            return
-        wrappers = [module for module in self.modules() if isinstance(module, AuxiliaryTrainingWrapper)]
-        hook = partial(_name_rows, tuple(adapter_names))
-        handles = [wrapper.register_forward_pre_hook(hook, with_kwargs=True) for wrapper in wrappers]
-        video_input.set_call_adapter_names(adapter_names)
-        try:
-            yield
-        finally:
-            video_input.set_call_adapter_names(None)
-            for handle in handles:
-                handle.remove()
 
     @classmethod
     def _remove_adapter_name_from_key(cls, key: str, adapter_name: str) -> str:
         """`...fc2.mv_adapter_block.NAME.down.weight` -> `...fc2.mv_adapter_block.down.weight`, likewise the factors."""
         return re.sub(rf"(\.{PREFIX}[^.]+)\.{re.escape(adapter_name)}(?=\.|$)", r"\1", key, count=1)
-
-
-def _name_rows(
-    adapter_names: tuple[str, ...], module: AuxiliaryTrainingWrapper, args: tuple, kwargs: dict[str, Any]
-) -> tuple:
-    """Tells a module of `modules_to_save` the adapter of each of its rows; inside a tower a video has a row a frame."""
-    repeats = args[0].shape[0] // len(adapter_names)
-    names = [name if name in module._adapters else BASE_ADAPTER for name in adapter_names]
-    kwargs["adapter_names"] = [name for name in names for _ in range(repeats)]
-    return args, kwargs
 
 
 def _place(module_name: str) -> tuple[Tower, int] | None:
@@ -224,25 +215,43 @@ def _num_layers(model: nn.Module, tower: Tower) -> int:
     return 0 if encoder is None else encoder.config.num_hidden_layers
 
 
-def _check_adapter_name(model: nn.Module, adapter_name: str) -> None:
-    """PEFT tells adapters apart by elements of a state dict's keys: a name must not stand there already."""
-    if not adapter_name or "." in adapter_name:
-        raise ValueError(f"An adapter's name must be a word without dots, got {adapter_name!r}.")
+def _adapter_parts() -> set[str]:
+    """Names of the modules and parameters inside adapters, of every kind."""
     with torch.device("meta"):
         tying = CrossModalityTying(1, 1, 1, "down_in", 0)
         video = VideoAdapter(1, 1, num_heads=1, max_frames=1, scaling=1.0, pre_norm=True, tying=tying)
         text = TextAdapter(1, 1, num_heads=1, max_text_tokens=1, scaling=1.0)
-    taken = {"base_layer", SHARED_FACTORS, "mv_adapter_block", "mv_adapter_factors", "modules_to_save"}
-    for part in (model, video, text):
-        for key, _ in [*part.named_modules(), *part.named_parameters()]:
-            taken.update(key.split("."))
+    return {name for adapter in (video, text) for name, _ in (*adapter.named_modules(), *adapter.named_parameters())}
+
+
+def _check_adapter_name(model: nn.Module, adapter_name: str) -> None:
+    """PEFT tells adapters apart by elements of a state dict's keys: a name must not stand there already."""
+    if not adapter_name or "." in adapter_name:
+        raise ValueError(f"An adapter's name must be a word without dots, got {adapter_name!r}.")
+    containers = (nn.ModuleDict(), nn.ParameterDict())
+    if adapter_name == BASE_ADAPTER or any(hasattr(container, adapter_name) for container in containers):
+        raise ValueError(f"The adapter's name {adapter_name!r} is a word of PEFT or PyTorch. Choose another.")
+    taken = {"base_model", "model", "base_layer", "modules_to_save", "original_module"}
+    taken |= {SHARED_FACTORS, "mv_adapter_block", "mv_adapter_factors"}
+    for key in (*dict(model.named_modules()), *dict(model.named_parameters()), *_adapter_parts()):
+        taken.update(key.split("."))
     if adapter_name in taken:
         raise ValueError(f"The adapter's name {adapter_name!r} is also that of a part of the model. Choose another.")
 
 
 def _check_modules_to_save(model: nn.Module, config: MVAdapterConfig) -> None:
-    names = [name for name, _ in model.named_modules()]
+    """PEFT goes by the ends of names, after injection: an entry must end names of CLIP's modules only."""
+    names = [name for name, _ in model.named_modules() if _ADAPTER_PART not in name]
     for wanted in config.modules_to_save or []:
-        if not any(name == wanted or name.endswith(f".{wanted}") for name in names):
+        found = [name for name in names if name == wanted or name.endswith(f".{wanted}")]
+        if not found:
             what = "is a parameter, not a module" if hasattr(model, wanted) else "is no module of the model"
             raise ValueError(f"`modules_to_save` names '{wanted}', which {what}. Name modules, as 'visual_projection'.")
+        if any(f"{_ADAPTER_PART}.{part}".endswith(wanted) for part in _adapter_parts()):
+            raise ValueError(
+                f"`modules_to_save` names '{wanted}', which is also a part of the adapters. "
+                f"Name more of it, as '{found[0].split('.', 1)[-1]}'."
+            )
+        inside = [name for name in names if _place(name) and any(f"{name}.".startswith(f"{f}.") for f in found)]
+        if inside:
+            raise ValueError(f"`modules_to_save` names '{wanted}', which holds the adapted '{inside[0]}'. Name less.")

@@ -1,10 +1,8 @@
 """Gives a Hugging Face CLIP videos as input: 5-D pixel values with a frame mask, one embedding a video.
 
-Everything travels with the call, nothing is kept between calls. A pre-hook on the vision model folds
-(batch, frames, 3, height, width) to images and sends the frame mask along CLIP's keyword arguments, through the encoder
-to each layer's self-attention; a pre-hook there takes it off again and hands it to the same layer's MLP, inside any
-checkpointed region. The pooled output of the vision model is unfolded to (batch, frames, dim), and a hook on
-`visual_projection` pools its result over the real frames:
+A pre-hook on the vision model folds (batch, frames, 3, height, width) to images and sends the frame mask on its way to
+the layers (`routing.py`). The pooled output of the vision model is unfolded to (batch, frames, dim), zeros in padded
+frames, and a hook on `visual_projection` pools its result over the real frames:
 
     v_f = projection(frame f) / ||.||        v = sum_f mask_f v_f / sum_f mask_f
 
@@ -13,11 +11,9 @@ CLIP itself then normalises v. The same hooks serve MV-Adapter, zero-shot CLIP, 
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -25,22 +21,11 @@ from torch.nn import functional as F
 from torch.utils.hooks import RemovableHandle
 from transformers import CLIPModel, CLIPTextModelWithProjection, CLIPVisionModelWithProjection
 
-BASE_ADAPTER = "__base__"  # PEFT's name for "no adapter" in `adapter_names`
+from .routing import leave_layer_context, route_rows
+
 SUPPORTED_MODELS = (CLIPModel, CLIPVisionModelWithProjection, CLIPTextModelWithProjection)
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
-
-
-class LayerContext(NamedTuple):
-    """What an adapted layer has to know about the batch it sees."""
-
-    frame_mask: Tensor | None = None  # bool (batch, frames); None: captions, or images
-    adapter_names: Sequence[str] | None = None  # one a video or caption; None: the active adapters
-
-
-_NO_CONTEXT = LayerContext()
-_layer = threading.local()  # from a layer's self-attention to the same layer's MLP
-_call = threading.local()  # from PeftModel.forward(adapter_names=...) to the towers
 
 
 @dataclass
@@ -111,7 +96,8 @@ def install(model: nn.Module, owner: str) -> None:
             state.handles.append(encoder.register_forward_pre_hook(partial(before, model), with_kwargs=True))
             for module in encoder.modules():
                 if hasattr(module, "self_attn"):
-                    state.handles.append(module.self_attn.register_forward_pre_hook(_hand_over, with_kwargs=True))
+                    hook = partial(leave_layer_context, module)
+                    state.handles.append(module.self_attn.register_forward_pre_hook(hook, with_kwargs=True))
         if hasattr(model, "vision_model"):
             state.handles.append(model.vision_model.register_forward_hook(_after_vision, with_kwargs=True))
     state.owners.add(owner)
@@ -132,18 +118,6 @@ def uninstall(model: nn.Module, owner: str) -> None:
     if state.pooled_module is not None:
         _remove_pooling(model.visual_projection)
     delattr(model, _ATTRIBUTE)
-
-
-def set_call_adapter_names(adapter_names: Sequence[str] | None) -> None:
-    """Routes the calls that this thread makes from now on; None ends it."""
-    _call.adapter_names = adapter_names
-
-
-def take_layer_context() -> LayerContext:
-    """What the self-attention of the running layer was told; empty where CLIP's layers are called by hand."""
-    context = getattr(_layer, "context", _NO_CONTEXT)
-    _layer.context = _NO_CONTEXT
-    return context
 
 
 def _base_model(model: nn.Module) -> nn.Module:
@@ -182,7 +156,7 @@ def _before_vision(model: nn.Module, module: nn.Module, args: tuple, kwargs: dic
             )
         if pixel_values.dim() == 4 and frame_mask is not None:
             pixel_values = pixel_values.unsqueeze(1)
-        _check_adapter_names(model, kwargs, pixel_values.shape[0], "videos")
+        route_rows(model, kwargs, pixel_values.shape[0], "videos", pixel_values.device)
         if pixel_values.dim() == 5:
             frame_mask, pixel_values = _fold(pixel_values, frame_mask)
             kwargs["frame_mask"] = frame_mask
@@ -192,21 +166,23 @@ def _before_vision(model: nn.Module, module: nn.Module, args: tuple, kwargs: dic
 def _fold(pixel_values: Tensor, frame_mask: Tensor | None) -> tuple[Tensor, Tensor]:
     """The mask as bool (batch, frames), and the frames as a batch of images, padded ones black."""
     shape = pixel_values.shape[:2]
+    if 0 in shape:
+        raise ValueError(f"`pixel_values` must hold at least one video of one frame, got shape {tuple(shape)}.")
     if frame_mask is None:
-        if 0 in shape:
-            raise ValueError(f"`pixel_values` must hold at least one video of one frame, got shape {tuple(shape)}.")
         return torch.ones(shape, dtype=torch.bool, device=pixel_values.device), pixel_values.flatten(0, 1)
+    if not isinstance(frame_mask, Tensor):
+        raise TypeError(f"`frame_mask` must be a tensor, got {type(frame_mask).__name__}.")
     if frame_mask.shape != shape:
         raise ValueError(
             f"`frame_mask` must have shape (batch, frames) = {tuple(shape)}, got {tuple(frame_mask.shape)}."
         )
     mask = frame_mask.bool()
-    if not torch.compiler.is_compiling():  # values cannot be looked at while tracing
+    # Values cannot be looked at while tracing; otherwise one look, since on a GPU each waits for the device.
+    if not torch.compiler.is_compiling() and bool((frame_mask != mask).any() | ~mask.any(dim=1).all()):
         if bool((frame_mask != mask).any()):
             raise ValueError("`frame_mask` must be 1 on real frames and 0 on padded ones, got other values.")
         empty = (~mask.any(dim=1)).nonzero().flatten().tolist()
-        if empty:
-            raise ValueError(f"`frame_mask` leaves no real frame to the videos at {empty}. Drop them from the batch.")
+        raise ValueError(f"`frame_mask` leaves no real frame to the videos at {empty}. Drop them from the batch.")
     mask = mask.to(pixel_values.device)
     # Not multiplied: what stands in padded frames may be NaN.
     pixel_values = pixel_values.masked_fill(~mask[:, :, None, None, None], 0)
@@ -218,29 +194,7 @@ def _before_text(model: nn.Module, module: nn.Module, args: tuple, kwargs: dict[
     kwargs.pop("frame_mask", None)
     input_ids = args[0] if args else kwargs.get("input_ids")
     if input_ids is not None:
-        _check_adapter_names(model, kwargs, input_ids.shape[0], "captions")
-    return args, kwargs
-
-
-def _check_adapter_names(model: nn.Module, kwargs: dict[str, Any], count: int, rows: str) -> None:
-    """Puts the names that a call was given, by keyword or by PeftModel, into `kwargs` if they fit."""
-    names = kwargs.pop("adapter_names", None)
-    if names is None:
-        names = getattr(_call, "adapter_names", None)
-    if names is None:
-        return
-    known = [BASE_ADAPTER, *getattr(model, "peft_config", {})]
-    unknown = sorted(set(names) - set(known))
-    if unknown:
-        raise ValueError(f"`adapter_names` has unknown adapters {unknown}. Choose from: {', '.join(known)}.")
-    if len(names) != count:
-        raise ValueError(f"`adapter_names` must have one name for each of the {count} {rows}, got {len(names)}.")
-    kwargs["adapter_names"] = tuple(names)
-
-
-def _hand_over(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple:
-    """Takes the batch's context off a layer's self-attention and leaves it to the layer's MLP."""
-    _layer.context = LayerContext(kwargs.pop("frame_mask", None), kwargs.pop("adapter_names", None))
+        route_rows(model, kwargs, input_ids.shape[0], "captions", input_ids.device)
     return args, kwargs
 
 
@@ -260,10 +214,10 @@ def _after_vision(module: nn.Module, args: tuple, kwargs: dict[str, Any], output
 def _pool_frames(module: nn.Module, args: tuple, output: Tensor) -> Tensor:
     """Mean of the unit vectors of the real frames: (batch, frames, dim) -> (batch, dim).
 
-    Padded frames come as zeros, which a projection without bias leaves as they are.
+    Padded frames are known by an input of zeros, whatever the projection makes of it.
     """
     if output.dim() != 3:
         return output
-    frames = output.to(torch.promote_types(output.dtype, torch.float32))
-    num_frames = (frames != 0).any(dim=-1).sum(dim=1, keepdim=True)
-    return (F.normalize(frames, dim=-1).sum(dim=1) / num_frames).to(output.dtype)
+    real = (args[0] != 0).any(dim=-1, keepdim=True)
+    frames = F.normalize(output.to(torch.promote_types(output.dtype, torch.float32)), dim=-1)
+    return (frames.masked_fill(~real, 0).sum(dim=1) / real.sum(dim=1)).to(output.dtype)

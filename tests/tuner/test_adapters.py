@@ -8,6 +8,7 @@ import os
 import pickle
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -225,6 +226,48 @@ def test_mixed_batch_equals_each_adapter_alone():
     assert (mixed.image_embeds[0] - mixed.image_embeds[2]).abs().max() > 0.01
 
 
+def test_mixed_batches_in_threads_with_modules_to_save():
+    model, inputs = two_adapters(modules_to_save=["text_projection"]), batch(videos=3)
+    with torch.no_grad():
+        model.text_projection.modules_to_save["other"].weight.mul_(torch.linspace(0.2, 2, 16))
+    routes = [["other"] * 3, ["default"] * 3, ["__base__", "other", "default"]]
+
+    def ask(names):
+        with torch.no_grad():
+            return model(**inputs, adapter_names=names).logits_per_text
+
+    expected = [ask(names) for names in routes]
+    with ThreadPoolExecutor(3) as pool:
+        for got, wanted in zip(pool.map(ask, routes * 10), expected * 10, strict=True):
+            assert torch.equal(got, wanted)
+    assert (expected[0] - expected[1]).abs().max() > 0.01
+    with pytest.raises(ValueError, match="through the PeftModel only"):
+        model.get_image_features(inputs["pixel_values"], adapter_names=routes[0])
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    with pytest.raises(ValueError, match="cannot be trained under gradient checkpointing"):
+        model(**inputs, adapter_names=routes[0])
+
+
+def test_an_mlp_called_by_hand_knows_no_batch():
+    """What a forward of layers without adapters leaves behind must not reach it."""
+    model = adapted(layers_to_transform={"vision": [0], "text": []}, tying_layers=[])
+    layer = model.vision_model.encoder.layers[0].mlp.fc2
+    hidden = torch.randn(15, 5, layer.in_features)
+    with torch.no_grad():
+        expected = layer(hidden)
+        logits(model)
+        assert torch.equal(layer(hidden), expected)
+
+
+@pytest.mark.parametrize("saved", ["mlp.fc1", "layers.0.self_attn", "embeddings"])
+def test_modules_to_save_inside_the_towers(tmp_path, saved):
+    model = adapted(modules_to_save=[saved])
+    model.save_pretrained(tmp_path)
+    loaded = PeftModel.from_pretrained(tiny_clip(), tmp_path).eval()
+    torch.testing.assert_close(logits(loaded), logits(model), rtol=0, atol=1e-5)
+    assert model.unload().state_dict().keys() == tiny_clip().state_dict().keys()
+
+
 @pytest.mark.parametrize("saved", ["text_projection", "visual_projection", "patch_embedding"])
 def test_mixed_batch_with_modules_to_save(saved):
     model, inputs = adapted(), batch(videos=3)
@@ -274,7 +317,22 @@ def test_mixed_batch_errors(names, message):
     logits(model)  # the failed call leaves nothing behind
 
 
-@pytest.mark.parametrize("name", ["up", "block", "mlp", "vision_model", "0", "positions", "mv_adapter_block", "a.b"])
+TAKEN_NAMES = [
+    "up",
+    "block",
+    "mlp",
+    "vision_model",
+    "0",
+    "positions",
+    "mv_adapter_block",
+    "model",
+    "__base__",
+    "keys",
+    "a.b",
+]
+
+
+@pytest.mark.parametrize("name", TAKEN_NAMES)
 def test_names_that_would_lose_weights_are_refused(name):
     with pytest.raises(ValueError, match=f"name.*'{name}'"):
         get_peft_model(tiny_clip(), adapter_config(), adapter_name=name)
@@ -296,6 +354,10 @@ def test_names_that_would_lose_weights_are_refused(name):
         ({"target_modules": "all-linear"}, "sits on `mlp.fc2`"),
         ({"modules_to_save": ["logit_scale"]}, "'logit_scale', which is a parameter"),
         ({"modules_to_save": ["head"]}, "'head', which is no module"),
+        ({"modules_to_save": ["fc1"]}, "'fc1', which is also a part of the adapters. Name more of it, as"),
+        ({"modules_to_save": ["vision_model"]}, "'vision_model', which holds the adapted 'vision_model.*fc2'"),
+        ({"exclude_modules": "text_model.*"}, "names text layer 0, which `target_modules` or `exclude_modules`"),
+        ({"target_modules": r".*layers\.0\..*fc2"}, "names vision layer 1, which `target_modules`"),
     ],
 )
 def test_configs_that_do_not_fit_leave_the_model_alone(overrides, message):

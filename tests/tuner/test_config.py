@@ -61,6 +61,7 @@ def test_presets():
         ("layers_to_transform", ["3"], ValueError, r"`layers_to_transform` must name layers from 0 up, got \['3'\]"),
         ("layers_to_transform", {"video": 1}, ValueError, "`layers_to_transform` must have the keys"),
         ("target_modules", [3], TypeError, r"`target_modules` must hold names, got \[3\]"),
+        ("target_modules", 3, TypeError, "`target_modules` must hold names, got 3"),
         ("modules_to_save", "visual_projection", TypeError, "`modules_to_save` must hold names"),
     ],
 )  # fmt: skip
@@ -86,7 +87,7 @@ def test_tied_pairs_from_the_top(layers, pairs):
 
 
 def test_round_trip_through_a_file(tmp_path):
-    layers = {"vision": [0, 2], "text": None}
+    layers = {"vision": {2, 0}, "text": None}
     config = adapter_config(layers_to_transform=layers, tying_layers=[[2, 1]], target_modules={"b", "a"})
     config.save_pretrained(tmp_path)
     loaded = PeftConfig.from_pretrained(tmp_path)

@@ -89,12 +89,13 @@ def test_what_stands_in_padded_frames_is_invisible(garbage):
     assert sum(gradient.abs().sum() for gradient in gradients) > 0
 
 
-@pytest.mark.parametrize("method", ["mv_adapter", "lora", "clip"])
+@pytest.mark.parametrize("method", ["mv_adapter", "lora", "lora with bias", "clip"])
 def test_neighbours_and_length_of_padding_are_invisible(method):
     if method == "mv_adapter":
         model = adapted()
-    elif method == "lora":
-        config = LoraConfig(target_modules=["q_proj"], init_lora_weights=False)
+    elif method.startswith("lora"):
+        bias = method == "lora with bias"
+        config = LoraConfig(target_modules=["visual_projection"], init_lora_weights=False, lora_bias=bias)
         model = enable_video(get_peft_model(tiny_clip(), config))
     else:
         model = enable_video(tiny_clip())
@@ -142,6 +143,10 @@ def test_order_of_frames_matters_with_temporal_adaptation_only():
         ({"frame_mask": torch.tensor([[1] * 5, [0] * 5, [1] * 5])}, r"no real frame to the videos at \[1\]"),
         ({"pixel_values": torch.ones(3, 8, 8)}, r"\(batch, frames, 3, height, width\).*got \(3, 8, 8\)"),
         ({"pixel_values": torch.ones(3, 0, 3, 8, 8), "frame_mask": None}, "at least one video of one frame"),
+        (
+            {"pixel_values": torch.ones(0, 5, 3, 8, 8), "frame_mask": torch.ones(0, 5)},
+            "at least one video of one frame",
+        ),
         ({"pixel_values": torch.ones(3, 7, 3, 8, 8), "frame_mask": None}, "7 frames, .* at most `max_frames` = 6"),
         ({"input_ids": torch.ones(3, 12).long(), "attention_mask": None}, "12 tokens, .*`max_text_tokens` = 10"),
     ],
@@ -149,6 +154,11 @@ def test_order_of_frames_matters_with_temporal_adaptation_only():
 def test_clear_errors(change, message):
     with pytest.raises(ValueError, match=message):
         adapted()(**{**batch(), **change})
+
+
+def test_a_mask_is_a_tensor():
+    with pytest.raises(TypeError, match="`frame_mask` must be a tensor, got list"):
+        adapted()(**{**batch(), "frame_mask": [[1] * 5] * 3})
 
 
 def test_other_models_are_refused():
