@@ -8,9 +8,7 @@ questions. With --videos: answers --query over the video files of a folder.
 from __future__ import annotations
 
 import argparse
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -73,8 +71,7 @@ def run(args: argparse.Namespace) -> int:
         settings = DemoSettings(**training)
     except ValueError as error:
         args.usage_error(str(error))
-    with _quiet_libraries():
-        return _train(settings) if args.folder is None else _search(args.folder, **search)
+    return _train(settings) if args.folder is None else _search(args.folder, **search)
 
 
 def _train(settings: DemoSettings) -> int:
@@ -99,23 +96,3 @@ def _search(
     clip, processor = load_video_clip(model or TINY_CLIP, adapter)
     print(format_search(search_videos(clip, processor, paths, queries)))
     return 0
-
-
-@contextmanager
-def _quiet_libraries() -> Iterator[None]:
-    """Keeps what a user cannot act on out of the output."""
-    from transformers.utils import logging
-
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # torchvision, which nothing here needs, is said to be missing
-    logging.disable_progress_bar()  # of loading a file of a megabyte
-    try:
-        with warnings.catch_warnings():
-            # PEFT asks Transformers for an attribute that is being renamed.
-            warnings.filterwarnings(
-                "ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning
-            )
-            yield
-    finally:
-        logging.set_verbosity(verbosity)
-        logging.enable_progress_bar()

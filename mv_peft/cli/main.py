@@ -7,7 +7,9 @@ import importlib
 import os
 import select
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from .. import __version__
 from ..errors import MVPeftError
@@ -62,7 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None) -> int:
     args = build_parser().parse_args(argv)
     try:
-        return args.run(args)
+        with _quiet_libraries():
+            return args.run(args)
     except (MVPeftError, OSError, ValueError) as error:
         if args.traceback or (isinstance(error, BrokenPipeError) and _reader_has_gone()):
             raise
@@ -71,6 +74,26 @@ def _run(argv: Sequence[str] | None) -> int:
     except KeyboardInterrupt:
         print("mv-peft: interrupted", file=sys.stderr)
         return INTERRUPTED
+
+
+@contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """Keeps what a user cannot act on out of a subcommand's output."""
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # torchvision, which nothing here needs, is said to be missing
+    logging.disable_progress_bar()  # of every file that is loaded
+    try:
+        with warnings.catch_warnings():
+            # PEFT asks Transformers for an attribute that is being renamed.
+            warnings.filterwarnings(
+                "ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning
+            )
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+        logging.enable_progress_bar()
 
 
 def _reader_has_gone() -> bool:
