@@ -97,14 +97,14 @@ def official_state_dict(model: nn.Module, adapter_name: str | None = None) -> di
 
 def load_official_checkpoint(
     model: nn.Module,
-    checkpoint: str | os.PathLike[str] | Mapping[str, Any],
+    path_or_state_dict: str | os.PathLike[str] | Mapping[str, Any],
     adapter_name: str | None = None,
 ) -> ConversionReport:
     """Copies a checkpoint of the authors' program into an MV-Adapter of a fitting configuration.
 
     Args:
         model: A PeftModel with an MV-Adapter, or a CLIP model into which Transformers loaded one.
-        checkpoint: As `read_official` takes it. Values are cast to the adapter's dtype and device.
+        path_or_state_dict: As `read_official` takes it. Values are cast to the adapter's dtype and device.
         adapter_name: The adapter to fill; None: the active one.
 
     Returns:
@@ -116,7 +116,11 @@ def load_official_checkpoint(
         ValueError: If the model has no such adapter, or one without values (on the meta device).
     """
     name = _resolve_adapter(model, adapter_name)
-    source, targets, repeats = read_official(checkpoint), _official_parameters(model, name), _repeats(model, name)
+    source, targets, repeats = (
+        read_official(path_or_state_dict),
+        _official_parameters(model, name),
+        _repeats(model, name),
+    )
     report, left_over = _sort_keys(source, targets, repeats)
     _check(source, targets, repeats, left_over)
     with torch.no_grad():
