@@ -116,11 +116,8 @@ def load_official_checkpoint(
         ValueError: If the model has no such adapter, or one without values (on the meta device).
     """
     name = _resolve_adapter(model, adapter_name)
-    source, targets, repeats = (
-        read_official(path_or_state_dict),
-        _official_parameters(model, name),
-        _repeats(model, name),
-    )
+    source = read_official(path_or_state_dict)
+    targets, repeats = _official_parameters(model, name), _repeats(model, name)
     report, left_over = _sort_keys(source, targets, repeats)
     _check(source, targets, repeats, left_over)
     with torch.no_grad():
