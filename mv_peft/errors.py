@@ -15,3 +15,7 @@ class AnnotationError(MVPeftError, ValueError):
 
 class CheckpointError(MVPeftError, ValueError):
     """A checkpoint does not fit the model; the message names the keys and the way out."""
+
+
+class CacheError(MVPeftError, RuntimeError):
+    """A cache of frames cannot be used; the message names the folder or the video and the way out."""

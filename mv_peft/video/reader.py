@@ -1,6 +1,7 @@
 """A file -> the frames that stand for it."""
 
 import os
+from collections.abc import Callable
 from importlib import import_module
 from typing import Literal, get_args
 
@@ -61,5 +62,19 @@ def read_frames(
             )
         return chosen
 
+    return read_chosen(path, choose, short_side, backend)
+
+
+def read_chosen(
+    path: str | os.PathLike,
+    choose: Callable[[np.ndarray], np.ndarray],
+    short_side: int | None = None,
+    backend: Backend = "pyav",
+) -> VideoFrames:
+    """Decode the frames whose numbers `choose` picks from the times of all frames, in seconds from the first.
+
+    Raises:
+        VideoDecodeError: the file gives no frames.
+    """
     # Imported when asked for: decord is optional, and each backend is one file.
-    return import_module(f"mv_peft.video.{backend}").read(path, choose, short_side)
+    return import_module(f"mv_peft.video.{backend}").read(os.fsdecode(path), choose, short_side)
