@@ -1,16 +1,16 @@
 """Annotation files and videos -> batches."""
 
-from mv_peft.data.activitynet import ACTIVITYNET
-from mv_peft.data.base import VideoRecord
-from mv_peft.data.benchmark import Benchmark, Split
-from mv_peft.data.captioned import CaptionedVideos
-from mv_peft.data.collator import VideoCaptionCollator
-from mv_peft.data.dataset import VideoCaptionDataset
-from mv_peft.data.didemo import DIDEMO
-from mv_peft.data.lsmdc import LSMDC
-from mv_peft.data.msrvtt import MSRVTT
-from mv_peft.data.msvd import MSVD
-from mv_peft.data.vatex import VATEX
+from .activitynet import ACTIVITYNET
+from .base import VideoRecord
+from .benchmark import Benchmark, Split
+from .captioned import CaptionedVideos
+from .collator import VideoCaptionCollator
+from .dataset import VideoCaptionDataset
+from .didemo import DIDEMO
+from .lsmdc import LSMDC
+from .msrvtt import MSRVTT
+from .msvd import MSVD
+from .vatex import VATEX
 
 BENCHMARKS: dict[str, Benchmark] = {
     benchmark.name: benchmark for benchmark in (ACTIVITYNET, DIDEMO, LSMDC, MSRVTT, MSVD, VATEX)

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-from mv_peft.data.annotation_folder import AnnotationFolder
-from mv_peft.data.benchmark import Benchmark, Split
-from mv_peft.data.rows import Row, read_rows
+from .annotation_folder import AnnotationFolder
+from .benchmark import Benchmark, Split
+from .rows import Row, read_rows
 
 _FILES = {"train": ("train.json", "anet_ret_train.json"), "test": ("val_1.json", "anet_ret_val_1.json")}
 

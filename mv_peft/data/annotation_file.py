@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mv_peft.errors import AnnotationError
+from ..errors import AnnotationError
 
 _MAX_BYTES = 1 << 30
 READ_ERRORS = (

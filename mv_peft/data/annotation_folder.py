@@ -4,9 +4,9 @@ import os
 import zipfile
 from pathlib import Path, PurePosixPath
 
-from mv_peft.data.annotation_file import READ_ERRORS, AnnotationFile
-from mv_peft.data.folders import walk_files
-from mv_peft.errors import AnnotationError
+from ..errors import AnnotationError
+from .annotation_file import READ_ERRORS, AnnotationFile
+from .folders import walk_files
 
 
 class AnnotationNotFoundError(AnnotationError):

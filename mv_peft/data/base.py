@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mv_peft.data.folders import VideoFolder
-from mv_peft.data.rows import Row
-from mv_peft.errors import AnnotationError
+from ..errors import AnnotationError
+from .folders import VideoFolder
+from .rows import Row
 
 logger = logging.getLogger(__name__)
 

@@ -4,11 +4,11 @@ import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from mv_peft.data.annotation_folder import AnnotationFolder
-from mv_peft.data.base import VideoRecord, find_videos, report
-from mv_peft.data.captioned import CaptionedVideos
-from mv_peft.data.folders import VideoFolder
-from mv_peft.data.rows import Row
+from .annotation_folder import AnnotationFolder
+from .base import VideoRecord, find_videos, report
+from .captioned import CaptionedVideos
+from .folders import VideoFolder
+from .rows import Row
 
 
 @dataclass(frozen=True)

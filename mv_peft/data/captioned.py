@@ -8,11 +8,11 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import overload
 
-from mv_peft.data.annotation_file import AnnotationFile
-from mv_peft.data.base import VideoRecord, find_videos, report
-from mv_peft.data.folders import VideoFolder
-from mv_peft.data.rows import Row, make_row, read_rows, some_of
-from mv_peft.errors import AnnotationError
+from ..errors import AnnotationError
+from .annotation_file import AnnotationFile
+from .base import VideoRecord, find_videos, report
+from .folders import VideoFolder
+from .rows import Row, make_row, read_rows, some_of
 
 
 class CaptionedVideos(Sequence[VideoRecord]):

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from mv_peft.data.base import VideoRecord
-from mv_peft.data.rows import some_of
-from mv_peft.errors import VideoDecodeError
-from mv_peft.video import read_frames
+from ..errors import VideoDecodeError
+from ..video import read_frames
+from .base import VideoRecord
+from .rows import some_of
 
 # Begin and end of a caption are tokens too, and every word is at least one.
 _TOKENS_BESIDE_WORDS = 2

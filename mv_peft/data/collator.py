@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mv_peft.data.dataset import VideoSample
+from .dataset import VideoSample
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from mv_peft.data.base import VideoRecord
-from mv_peft.data.captioned import stable_hash
-from mv_peft.video import FrameSampling, VideoFrames, read_frames
+from ..video import FrameSampling, VideoFrames, read_frames
+from .base import VideoRecord
+from .captioned import stable_hash
 
 CaptionChoice = Literal["all", "one_per_video"]
 

@@ -6,12 +6,12 @@ Retrieval joins the descriptions of a video to a paragraph; the `-moments` split
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from mv_peft.data.annotation_file import AnnotationFile
-from mv_peft.data.annotation_folder import AnnotationFolder
-from mv_peft.data.benchmark import Benchmark, Split
-from mv_peft.data.lists import read_list, select_listed
-from mv_peft.data.rows import Row, make_row, read_entries, read_rows
-from mv_peft.errors import AnnotationError
+from ..errors import AnnotationError
+from .annotation_file import AnnotationFile
+from .annotation_folder import AnnotationFolder
+from .benchmark import Benchmark, Split
+from .lists import read_list, select_listed
+from .rows import Row, make_row, read_entries, read_rows
 
 _SEGMENT_SECONDS = 5.0
 _VIDEO_SECONDS = 30.0

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from mv_peft.errors import AnnotationError
+from ..errors import AnnotationError
 
 # DiDeMo's names also end in `.null` and in a bare dot: what Flickr gave when its authors asked for the suffix.
 _VIDEO_SUFFIX = re.compile(

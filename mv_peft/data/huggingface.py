@@ -17,11 +17,11 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from mv_peft.data.base import VideoRecord, find_videos
-from mv_peft.data.captioned import CaptionedVideos
-from mv_peft.data.folders import VideoFolder
-from mv_peft.data.rows import END_COLUMN, START_COLUMN, Row, parse_row
-from mv_peft.errors import AnnotationError
+from ..errors import AnnotationError
+from .base import VideoRecord, find_videos
+from .captioned import CaptionedVideos
+from .folders import VideoFolder
+from .rows import END_COLUMN, START_COLUMN, Row, parse_row
 
 if TYPE_CHECKING:
     import datasets

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 
-from mv_peft.data.annotation_file import AnnotationFile
-from mv_peft.data.folders import portable, strip_suffixes
-from mv_peft.data.rows import VIDEO_COLUMNS, Row, some_of
-from mv_peft.errors import AnnotationError
+from ..errors import AnnotationError
+from .annotation_file import AnnotationFile
+from .folders import portable, strip_suffixes
+from .rows import VIDEO_COLUMNS, Row, some_of
 
 
 def read_list(file: AnnotationFile) -> dict[str, str]:

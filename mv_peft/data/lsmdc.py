@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Iterator
 
-from mv_peft.data.annotation_file import AnnotationFile
-from mv_peft.data.annotation_folder import AnnotationFolder
-from mv_peft.data.benchmark import Benchmark, Split
-from mv_peft.data.rows import Row, make_row, read_rows
-from mv_peft.errors import AnnotationError
+from ..errors import AnnotationError
+from .annotation_file import AnnotationFile
+from .annotation_folder import AnnotationFolder
+from .benchmark import Benchmark, Split
+from .rows import Row, make_row, read_rows
 
 _FILES = {
     "train": ("LSMDC16_annos_training.csv", "lsmdc_ret_train.json"),

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Iterator
 
-from mv_peft.data.annotation_file import AnnotationFile
-from mv_peft.data.annotation_folder import AnnotationFolder
-from mv_peft.data.benchmark import Benchmark, Split
-from mv_peft.data.lists import read_list, select_listed
-from mv_peft.data.plain_pickle import read_plain_pickle
-from mv_peft.data.rows import Row, make_row, read_rows
-from mv_peft.errors import AnnotationError
+from ..errors import AnnotationError
+from .annotation_file import AnnotationFile
+from .annotation_folder import AnnotationFolder
+from .benchmark import Benchmark, Split
+from .lists import read_list, select_listed
+from .plain_pickle import read_plain_pickle
+from .rows import Row, make_row, read_rows
 
 _CAPTIONS = ("captions_msvd.json", "raw-captions.pkl", "AllVideoDescriptions.txt")
 

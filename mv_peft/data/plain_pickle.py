@@ -7,8 +7,8 @@ strings, lists, tuples and dicts are followed; any other is an error. None that 
 import pickletools
 from typing import Any
 
-from mv_peft.data.annotation_file import AnnotationFile
-from mv_peft.errors import AnnotationError
+from ..errors import AnnotationError
+from .annotation_file import AnnotationFile
 
 _STRINGS = {"STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"}
 _EMPTY = {"EMPTY_LIST": list, "EMPTY_TUPLE": tuple, "EMPTY_DICT": dict}

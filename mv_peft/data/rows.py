@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from reprlib import repr as shortened
 from typing import Any, NamedTuple
 
-from mv_peft.data.annotation_file import AnnotationFile
-from mv_peft.errors import AnnotationError
+from ..errors import AnnotationError
+from .annotation_file import AnnotationFile
 
 # The first of each is our convention; `file_name` is that of Hugging Face's video folders, the others the benchmarks'.
 VIDEO_COLUMNS = ("video", "video_id", "videoID", "file_name")

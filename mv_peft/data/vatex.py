@@ -7,10 +7,10 @@ one are not results on the other.
 from collections.abc import Iterable
 from itertools import chain
 
-from mv_peft.data.annotation_folder import AnnotationFolder
-from mv_peft.data.benchmark import Benchmark, Split
-from mv_peft.data.lists import read_list, select_listed
-from mv_peft.data.rows import Row, read_rows
+from .annotation_folder import AnnotationFolder
+from .benchmark import Benchmark, Split
+from .lists import read_list, select_listed
+from .rows import Row, read_rows
 
 _TRAIN = ("vatex_training_v1.0.json", "train.json")
 _HELD_OUT = ("vatex_validation_v1.0.json", "vatex_public_test_english_v1.1.json", "val.json", "test.json")

@@ -1,14 +1,14 @@
 """Files -> frames -> pixel values."""
 
-from mv_peft.video.cache import VideoCache
-from mv_peft.video.cache_build import CacheReport, build_cache
-from mv_peft.video.cache_store import CacheSettings
-from mv_peft.video.frames import VideoFrames
-from mv_peft.video.loading import LoadedVideos, load_videos
-from mv_peft.video.processing import MVProcessor
-from mv_peft.video.reader import read_frames
-from mv_peft.video.sampling import FrameSampling, sample_frames
-from mv_peft.video.writer import write_video
+from .cache import VideoCache
+from .cache_build import CacheReport, build_cache
+from .cache_store import CacheSettings
+from .frames import VideoFrames
+from .loading import LoadedVideos, load_videos
+from .processing import MVProcessor
+from .reader import read_frames
+from .sampling import FrameSampling, sample_frames
+from .writer import write_video
 
 __all__ = [
     "CacheReport",

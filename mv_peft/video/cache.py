@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from mv_peft.errors import CacheError, VideoDecodeError
-from mv_peft.video.cache_store import CacheSettings, Entry, decode_block, read_index, read_settings
-from mv_peft.video.frames import VideoFrames
-from mv_peft.video.reader import read_frames
-from mv_peft.video.sampling import FrameSampling, sample_frames
+from ..errors import CacheError, VideoDecodeError
+from .cache_store import CacheSettings, Entry, decode_block, read_index, read_settings
+from .frames import VideoFrames
+from .reader import read_frames
+from .sampling import FrameSampling, sample_frames
 
 logger = logging.getLogger(__name__)
 

@@ -11,11 +11,11 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from mv_peft.errors import CacheError, VideoDecodeError
-from mv_peft.video.cache import VideoCache, video_key
-from mv_peft.video.cache_store import CacheSettings, Entry, encode_frames, read_settings, write_settings, writing
-from mv_peft.video.reader import read_chosen
-from mv_peft.video.sampling import check_sampling, one_frame_a_second, sample_frames
+from ..errors import CacheError, VideoDecodeError
+from .cache import VideoCache, video_key
+from .cache_store import CacheSettings, Entry, encode_frames, read_settings, write_settings, writing
+from .reader import read_chosen
+from .sampling import check_sampling, one_frame_a_second, sample_frames
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from typing import IO, Literal
 import numpy as np
 from PIL import Image
 
-from mv_peft.errors import CacheError
-from mv_peft.video.sampling import FrameSampling
+from ..errors import CacheError
+from .sampling import FrameSampling
 
 FrameFormat = Literal["uint8", "jpeg"]
 VERSION = 1

@@ -12,11 +12,11 @@ from itertools import chain
 import numpy as np
 import torch  # before decord: the other way round, memory is corrupted once a module moves to a GPU
 
-from mv_peft.errors import VideoDecodeError
-from mv_peft.video import pyav
-from mv_peft.video.failure import check_is_file, decode_error
-from mv_peft.video.frames import VideoFrames, scaled_size
-from mv_peft.video.index import IndexMisleads
+from ..errors import VideoDecodeError
+from . import pyav
+from .failure import check_is_file, decode_error
+from .frames import VideoFrames, scaled_size
+from .index import IndexMisleads
 
 try:
     import decord

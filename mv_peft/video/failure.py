@@ -3,7 +3,7 @@
 import os
 import stat
 
-from mv_peft.errors import VideoDecodeError
+from ..errors import VideoDecodeError
 
 
 def decode_error(

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from mv_peft.errors import VideoDecodeError
-from mv_peft.video.frames import VideoFrames
-from mv_peft.video.reader import read_frames
+from ..errors import VideoDecodeError
+from .frames import VideoFrames
+from .reader import read_frames
 
 logger = logging.getLogger(__name__)
 

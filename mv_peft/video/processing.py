@@ -12,10 +12,10 @@ from transformers import BatchFeature, PreTrainedTokenizerBase
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.processing_utils import ProcessorMixin
 
-from mv_peft.video.frames import VideoFrames
-from mv_peft.video.preprocessing import FramePreprocessor, Preprocessing
-from mv_peft.video.reader import Backend, read_frames
-from mv_peft.video.sampling import FrameSampling, check_sampling, rule_indices
+from .frames import VideoFrames
+from .preprocessing import FramePreprocessor, Preprocessing
+from .reader import Backend, read_frames
+from .sampling import FrameSampling, check_sampling, rule_indices
 
 Video = str | os.PathLike | VideoFrames | np.ndarray | Tensor | Sequence
 

@@ -18,9 +18,9 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from mv_peft.video.failure import check_is_file, decode_error
-from mv_peft.video.frames import VideoFrames, scaled_size
-from mv_peft.video.index import FrameIndex, IndexMisleads, index_packets, seconds_from_first
+from .failure import check_is_file, decode_error
+from .frames import VideoFrames, scaled_size
+from .index import FrameIndex, IndexMisleads, index_packets, seconds_from_first
 
 
 def read(path: str, choose: Callable[[np.ndarray], np.ndarray], short_side: int | None = None) -> VideoFrames:

@@ -7,9 +7,9 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from mv_peft.video.failure import decode_error
-from mv_peft.video.frames import VideoFrames
-from mv_peft.video.sampling import FrameSampling, check_sampling, sample_frames
+from .failure import decode_error
+from .frames import VideoFrames
+from .sampling import FrameSampling, check_sampling, sample_frames
 
 Backend = Literal["pyav", "decord"]
 
