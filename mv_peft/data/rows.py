@@ -9,8 +9,8 @@ from ..errors import AnnotationError
 from .annotation_file import AnnotationFile
 
 # The first of each is our convention; `file_name` is that of Hugging Face's video folders, the others the benchmarks'.
-VIDEO_COLUMNS = ("video", "video_id", "videoID", "file_name")
-CAPTION_COLUMNS = ("caption", "captions", "sentence", "sentences", "description", "enCap")
+VIDEO_COLUMNS = ("video", "video_id", "videoID", "file_name", "filename", "video_path", "path")
+CAPTION_COLUMNS = ("caption", "captions", "sentence", "sentences", "description", "text", "enCap")
 START_COLUMN, END_COLUMN = "start_seconds", "end_seconds"
 
 _NAMED_IN_REPORT = 5
