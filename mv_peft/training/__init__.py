@@ -1,0 +1,20 @@
+"""Training: the loss over all processes, large batches on small memory, and the recipes."""
+
+from .cached import cached_step
+from .distributed import gather_with_grad
+from .loss import contrastive_loss, freeze_logit_scale
+from .optimizer import BertAdam, warmup_cosine, warmup_cosine_schedule
+from .recipes import RECIPES, Recipe, get_recipe
+
+__all__ = [
+    "RECIPES",
+    "BertAdam",
+    "Recipe",
+    "cached_step",
+    "contrastive_loss",
+    "freeze_logit_scale",
+    "gather_with_grad",
+    "get_recipe",
+    "warmup_cosine",
+    "warmup_cosine_schedule",
+]
