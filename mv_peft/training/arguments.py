@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 
+import torch
 from transformers import TrainingArguments
 
 from .recipes import Recipe, get_recipe
 
 # What a recipe decides: given here as well it would have no effect.
-_OF_THE_RECIPE = ("optim", "optim_args", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps")
-_OF_THE_RECIPE += ("adam_beta1", "adam_beta2", "adam_epsilon", "label_smoothing_factor")
+_OF_THE_RECIPE = {"optim", "optim_args", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps"}
+_OF_THE_RECIPE |= {"adam_beta1", "adam_beta2", "adam_epsilon", "label_smoothing_factor"}
 
 
 @dataclass
@@ -29,8 +30,8 @@ class RetrievalTrainingArguments(TrainingArguments):
     """
 
     recipe: str = "modern"
-    learning_rate: float | None = None  # type: ignore[assignment]
-    weight_decay: float | None = None  # type: ignore[assignment]
+    learning_rate: float | None = None
+    weight_decay: float | None = None
     clip_learning_rate: float | None = None
     chunk_size: int | None = None
 
@@ -42,7 +43,7 @@ class RetrievalTrainingArguments(TrainingArguments):
     logging_nan_inf_filter: bool = False
     # Every parameter of an adapter is used in every step.
     ddp_find_unused_parameters: bool | None = False
-    ddp_broadcast_buffers: bool | None = False
+    dataloader_pin_memory: bool = field(default_factory=torch.cuda.is_available)
     logging_steps: float = 10
     report_to: str | list[str] | None = field(default="none")
 

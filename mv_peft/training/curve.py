@@ -27,7 +27,7 @@ def draw_curve(history: Sequence[Mapping[str, Any]], path: Path, *, metric: str,
     figure = Figure(figsize=(7, 4), layout="constrained")
     losses = figure.subplots()
     losses.set(title=title, xlabel="step", ylabel="loss")
-    lines = losses.plot(*_points(history, "loss"), color="tab:gray", label="loss")
+    lines = losses.plot(*_points(history, "loss"), color="tab:gray", marker=".", label="loss")
     evaluated = _points(history, f"eval_{metric}")
     if evaluated[0]:
         figures = losses.twinx()

@@ -11,8 +11,6 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-_GIB = 2**30
-
 
 @dataclass(frozen=True)
 class MemoryEstimate:
@@ -31,7 +29,7 @@ class MemoryEstimate:
     activations_per_pair: int
 
     def total(self, num_pairs: int) -> int:
-        """With `num_pairs` embedded at a time; buffers of the libraries, and of DistributedDataParallel, not counted."""
+        """With `num_pairs` embedded at a time, without buffers of libraries and of DistributedDataParallel."""
         return self.weights + self.gradients + self.optimizer + num_pairs * self.activations_per_pair
 
     def chunk_size(self, num_pairs: int, available: int) -> int:
@@ -48,8 +46,12 @@ class MemoryEstimate:
             "optimizer": self.optimizer,
             f"activations of {num_pairs} pairs": num_pairs * self.activations_per_pair,
         }
-        listed = ", ".join(f"{name} {size / _GIB:.2f}" for name, size in parts.items())
-        return f"about {self.total(num_pairs) / _GIB:.2f} GiB ({listed})"
+        listed = ", ".join(f"{name} {_readable(size)}" for name, size in parts.items())
+        return f"about {_readable(self.total(num_pairs))} ({listed})"
+
+
+def _readable(num_bytes: int) -> str:
+    return f"{num_bytes / 2**20:.0f} MiB" if num_bytes < 2**30 else f"{num_bytes / 2**30:.1f} GiB"
 
 
 def estimate_memory(model: nn.Module, pair: Mapping[str, Any], autocast: torch.dtype | None = None) -> MemoryEstimate:

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from ..data.dataset import CaptionChoice
     from ..video import FrameSampling
 
+# Epochs and pairs in a step, where the published ones are not 5 and 128 (arXiv 2301.07868).
+PUBLISHED_LENGTHS = {"activitynet": (15, 64), "didemo": (15, 64)}
+
 Precision = Literal["fp32", "bf16", "fp16"]
 # What may differ between an interrupted training and the one that goes on with it.
 _FREE_TO_CHANGE = {"output", "num_workers", "report_to", "chunk_size"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import Dataset
-from transformers import PrinterCallback, Trainer, TrainerCallback
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState
+from transformers.trainer_utils import TrainOutput
 
 from ..errors import TrainingError
 from .arguments import RetrievalTrainingArguments
@@ -44,6 +46,9 @@ class RetrievalTrainer(Trainer):
     """
 
     args: RetrievalTrainingArguments
+    optimizer: Any
+    lr_scheduler: Any
+    control: Any
 
     def __init__(
         self,
@@ -75,6 +80,16 @@ class RetrievalTrainer(Trainer):
             callbacks=[_StopAtBadGradients(self), *callbacks],
         )
         self.remove_callback(PrinterCallback)
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
+        """Transformers' `train`, which would make a step too many where a finished training is resumed."""
+        if isinstance(resume_from_checkpoint, str):
+            state = TrainerState.load_from_json(str(Path(resume_from_checkpoint, "trainer_state.json")))
+            if state.global_step >= self.args.max_steps > 0:
+                self._load_from_checkpoint(resume_from_checkpoint)
+                self.state = state
+                return TrainOutput(state.global_step, float("nan"), {})
+        return super().train(resume_from_checkpoint, **kwargs)
 
     def create_optimizer(self, model: nn.Module | None = None) -> Optimizer:
         """The recipe's optimizer."""
