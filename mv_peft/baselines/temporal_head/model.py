@@ -68,6 +68,7 @@ class TemporalHeadModel(CLIPTuner):
         dim, num_heads = model.config.projection_dim, _num_heads(model, config)
         if dim % num_heads:
             raise ValueError(f"`num_heads` = {num_heads} must divide the width of the embeddings, {dim}.")
+        self._check_method(config)
         if config.init == "clip":
             text = model.config.text_config if hasattr(model, "text_model") else None
             width = None if text is None else text.hidden_size
@@ -81,6 +82,20 @@ class TemporalHeadModel(CLIPTuner):
                 raise ValueError(
                     f"init='clip' has {depth} layers and {text.max_position_embeddings} positions to copy; the head "
                     f"has {config.num_layers} layers and {config.max_frames} frames. Use fewer, or init='identity'."
+                )
+
+    def _check_method(self, config: TemporalHeadConfig) -> None:
+        """As adapters of a PeftModel are of one type: PEFT adapts no module inside what another method wraps."""
+        wanted = config.method_config()
+        if wanted is None:
+            return
+        _tuner_of(wanted)
+        for name, other in self.peft_config.items():
+            found = other.method_config() if isinstance(other, TemporalHeadConfig) else None
+            if found is not None and found.peft_type != wanted.peft_type:
+                raise ValueError(
+                    f"The adapter {name!r} holds {found.peft_type.value} beside its head, this one "
+                    f"{wanted.peft_type.value}. Adapters of one model need one method: load this one into another CLIP."
                 )
 
     def _create_and_replace(
