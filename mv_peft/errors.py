@@ -19,3 +19,7 @@ class CheckpointError(MVPeftError, ValueError):
 
 class CacheError(MVPeftError, RuntimeError):
     """A cache of frames cannot be used; the message names the folder or the video and the way out."""
+
+
+class TrainingError(MVPeftError, RuntimeError):
+    """A training cannot go on; the message names the step and the way out."""
