@@ -19,3 +19,7 @@ class CheckpointError(MVPeftError, ValueError):
 
 class CacheError(MVPeftError, RuntimeError):
     """A cache of frames cannot be used; the message names the folder or the video and the way out."""
+
+
+class HubError(MVPeftError, RuntimeError):
+    """The Hub did not do what was asked; the message names the repository, the status and the way out."""
