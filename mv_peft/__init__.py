@@ -4,7 +4,7 @@ Importing it makes PEFT know the method: `get_peft_model(clip, MVAdapterConfig()
 `PeftModel.from_pretrained(clip, adapter)`.
 """
 
-from .hub import load_official_checkpoint, official_state_dict
+from .hub import load, load_official_checkpoint, official_state_dict
 from .tuner import MVAdapterConfig, MVAdapterModel, disable_video, enable_video
 
 __version__ = "0.1.0"
@@ -15,6 +15,7 @@ __all__ = [
     "__version__",
     "disable_video",
     "enable_video",
+    "load",
     "load_official_checkpoint",
     "official_state_dict",
 ]
