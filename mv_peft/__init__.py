@@ -5,7 +5,7 @@ and `PeftModel.from_pretrained(clip, adapter)`.
 """
 
 from .baselines import create_method
-from .hub import load_official_checkpoint, official_state_dict
+from .hub import load, load_official_checkpoint, official_state_dict
 from .tuner import MVAdapterConfig, MVAdapterModel, disable_video, enable_video
 
 __version__ = "0.1.0"
@@ -17,6 +17,7 @@ __all__ = [
     "create_method",
     "disable_video",
     "enable_video",
+    "load",
     "load_official_checkpoint",
     "official_state_dict",
 ]

@@ -23,3 +23,7 @@ class CacheError(MVPeftError, RuntimeError):
 
 class TrainingError(MVPeftError, RuntimeError):
     """A training cannot go on; the message names the step and the way out."""
+
+
+class HubError(MVPeftError, RuntimeError):
+    """The Hub did not do what was asked; the message names the repository, the status and the way out."""

@@ -16,7 +16,14 @@ from ..errors import MVPeftError
 
 # The module of this package for each subcommand. It defines HELP, EXAMPLES, add_arguments(parser) and run(args), which
 # returns the exit code; its docstring is the description. What is heavy it imports in run(): `--help` imports them all.
-SUBCOMMANDS = {"demo": "demo", "train": "train", "convert": "convert", "data": "data", "cache": "cache"}
+SUBCOMMANDS = {
+    "demo": "demo",
+    "train": "train",
+    "evaluate": "evaluate",
+    "convert": "convert",
+    "data": "data",
+    "cache": "cache",
+}
 
 BROKEN_PIPE = 128 + 13  # what a shell reports of a program that SIGPIPE ended
 INTERRUPTED = 128 + 2

@@ -81,7 +81,7 @@ class RetrievalEmbeddings:
             tensors = load_file(folder / _TENSORS)
             names: Any = json.loads((folder / _NAMES).read_text(encoding="utf-8"))
             fields: dict[str, Any] = {name: tensors[name] for name in _TENSOR_NAMES}
-            return cls(**fields, **{name: tuple(names[name]) for name in _LIST_NAMES})
+            return cls(**fields | {name: tuple(names[name]) for name in _LIST_NAMES})
         except (OSError, SafetensorError, LookupError, TypeError, ValueError) as error:
             raise CheckpointError(f"Cannot read embeddings in '{folder}': {error} Save them again.") from error
 

@@ -1,0 +1,160 @@
+"""The model card of a repository of adapters, made from what ran: `metrics.json` and `adapter_config.json` of each.
+
+What a person writes into the card outside the two marks, and metadata that we do not make, stay when it is made anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from .card_section import RECALLS, dataset_title, section
+from .remote import AdapterInfo
+
+TEMPLATE = Path(__file__).parent / "card.md"
+BEGIN = "<!-- made by mv_peft from here: what you write between these marks is lost at the next push -->"
+END = "<!-- made by mv_peft to here -->"
+_BLANK_CARD = "# Model Card for Model ID"  # of the card that PEFT writes, with nothing filled in
+_TASK, _TASK_NAME = "video-text-retrieval", "Video-Text Retrieval"
+_OURS = ("base_model", "base_model_relation", "eval_results", "library_name", "model_name", "pipeline_tag", "tags")
+_CITATION = """@inproceedings{jin2024mvadapter,
+  title = {MV-Adapter: Multimodal Video Transfer Learning for Video Text Retrieval},
+  author = {Jin, Xiaojie and Zhang, Bowen and Gong, Weibo and Xu, Kai and Deng, Xueqing and Wang, Peng and Zhang, Zhao
+            and Shen, Xiaohui and Feng, Jiashi},
+  booktitle = {Proceedings of the IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)},
+  pages = {27144--27153},
+  year = {2024},
+  doi = {10.1109/CVPR52733.2024.02563}
+}"""
+_LIMITS = (
+    "The figures hold for the data, the split and the protocol that are named; nothing else was measured.",
+    "A score compares one video with one caption. It is no probability, and says nothing about unlike models' scores.",
+    "What CLIP has learned from its data, biases included, is still there.",
+)
+_NOT_MULTI_VIEW = "MV-Adapter is here the one for video-text retrieval (arXiv 2301.07868), not the multi-view one."
+
+
+def render_card(repo_id: str, adapters: Sequence[AdapterInfo], old: str | None = None) -> str:
+    """The README.md of a repository.
+
+    Args:
+        repo_id: Name of the repository, for the snippets that load from it.
+        adapters: All adapters that it holds.
+        old: The README.md that it has now.
+
+    Returns:
+        The same text for the same arguments.
+    """
+    adapters = sorted(adapters, key=lambda adapter: adapter.subfolder)
+    kept = None if old is None or _BLANK_CARD in old else ModelCard(old, ignore_metadata_errors=True)
+    card = ModelCard.from_template(
+        _metadata(repo_id, adapters, kept), template_path=str(TEMPLATE), **_text(repo_id, adapters)
+    )
+    text = str(card).strip() + "\n"
+    if kept is None:
+        return text
+    before, after = _own_words(kept.text)
+    head, _, made = text.partition(BEGIN)
+    return head + before + BEGIN + made.rstrip("\n") + after
+
+
+def is_synthetic(adapter: AdapterInfo) -> bool:
+    """Whether an adapter is of a demo, or was trained on rendered clips."""
+    data = adapter.record.data
+    return bool(data.get("synthetic")) or str(data.get("dataset", "")).split("-")[0] in ("demo", "synthetic")
+
+
+def _own_words(text: str) -> tuple[str, str]:
+    """What stands before and after the part that is made; all of a card without marks stands before it."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        return text.strip() + "\n\n", "\n"
+    return before.lstrip("\n"), after
+
+
+def _metadata(repo_id: str, adapters: Sequence[AdapterInfo], kept: ModelCard | None) -> ModelCardData:
+    others = {} if kept is None else {key: value for key, value in kept.data.to_dict().items() if key != "model-index"}
+    their_tags = others.get("tags") or []
+    others = {key: value for key, value in others.items() if key not in _OURS}
+    bases = sorted({adapter.base_model for adapter in adapters if adapter.base_model})
+    tags = [
+        _TASK,
+        "text-to-video-retrieval",
+        "clip",
+        *sorted({adapter.method.lower().replace("_", "-") for adapter in adapters}),
+    ]
+    tags += sorted({adapter.record.data["dataset"] for adapter in adapters if "dataset" in adapter.record.data})
+    results = [result for adapter in adapters for result in _eval_results(adapter, several=len(adapters) > 1)]
+    if bases:
+        others["base_model_relation"] = "adapter"
+    return ModelCardData(
+        base_model=bases[0] if len(bases) == 1 else bases or None,
+        library_name="peft",
+        pipeline_tag="feature-extraction",  # the Hub has no task of its own for retrieval of videos
+        tags=[*tags, *(tag for tag in their_tags if tag not in tags)],
+        model_name=repo_id.split("/")[-1],
+        eval_results=results or None,
+        **others,
+    )
+
+
+def _eval_results(adapter: AdapterInfo, several: bool) -> list[EvalResult]:
+    """`model-index` entries; the adapter's name stands with the metric, since a repository has one entry a data set."""
+    data = adapter.record.data
+    if "dataset" not in data:
+        return []
+    of = f" ({adapter.subfolder or 'root'})" if several else ""
+    title = dataset_title(data["dataset"]) + (", synthetic" if is_synthetic(adapter) else "")
+    return [
+        EvalResult(
+            task_type=_TASK,
+            task_name=_TASK_NAME,
+            dataset_type=data["dataset"],
+            dataset_name=title,
+            dataset_split=data.get("split"),
+            metric_type=f"recall_at_{name.split('@')[1]}" if name in RECALLS else name.replace(" ", "_").lower(),
+            metric_name=f"{name}{of}",
+            metric_value=value,
+        )
+        for name, value in adapter.record.metrics.items()
+    ]
+
+
+def _text(repo_id: str, adapters: Sequence[AdapterInfo]) -> dict[str, Any]:
+    """What the template needs, ready to be written."""
+    synthetic = [adapter for adapter in adapters if is_synthetic(adapter)]
+    methods = sorted({method_title(adapter) for adapter in adapters})
+    has_ours = any(adapter.method == "MV_ADAPTER" for adapter in adapters)
+    title = f"{' and '.join(methods)} for video-text retrieval with CLIP"
+    notice = ""
+    if synthetic:
+        title += " (demo on synthetic data)" if len(synthetic) == len(adapters) else " (partly on synthetic data)"
+        names = ", ".join(f"`{adapter.subfolder or 'root'}`" for adapter in synthetic)
+        notice = (
+            "Trained on rendered clips." if len(synthetic) == len(adapters) else f"{names}: trained on rendered clips."
+        )
+    sections = [section(repo_id, adapter) for adapter in adapters]
+    return {
+        "begin": BEGIN,
+        "end": END,
+        "title": title,
+        "synthetic": notice,
+        "summary": f"{_count(len(adapters))} for a CLIP that stays as it is: finding videos by text, and text by videos.",
+        "overview": [part.overview for part in sections] if len(adapters) > 1 else [],
+        "adapters": sections,
+        "limits": [*_LIMITS, *([_NOT_MULTI_VIEW] if has_ours else [])],
+        "citation": _CITATION if has_ours else "",
+    }
+
+
+def method_title(adapter: AdapterInfo) -> str:
+    """The method's name as people write it."""
+    return "MV-Adapter" if adapter.method == "MV_ADAPTER" else adapter.method.replace("LORA", "LoRA").replace("_", " ")
+
+
+def _count(adapters: int) -> str:
+    return "An adapter" if adapters == 1 else f"{adapters} adapters"

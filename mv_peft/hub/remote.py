@@ -1,0 +1,188 @@
+"""Reading a repository of adapters on the Hub, and the Hub's errors in our words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    LocalTokenNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.hf_api import RepoFile
+
+from ..errors import CheckpointError, HubError
+from .files import CARD_FILE, CONFIG_FILE, MAX_JSON_BYTES, METRICS_FILE, WEIGHTS_FILE, in_subfolder, read_settings
+from .files import checked_subfolder as _checked_subfolder
+from .record import RunRecord, read_record
+
+# Whichever library huggingface_hub speaks HTTP with: its errors of connections have the same base as its own.
+TRANSPORT_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
+_LOG_IN = "Log in by `hf auth login`, or set HF_TOKEN."
+_STATUS = {
+    401: f"it does not accept the token, or wants one (401). {_LOG_IN}",
+    403: "the token may not do this (403). Use one with write access to the repository.",
+    404: f"there is no such repository, or the token may not see it (404). Check the name. {_LOG_IN}",
+    409: "somebody else changes it at the same time (409). Try again.",
+    412: "somebody else changes it at the same time (412). Try again.",
+    429: "it asks for fewer requests (429). Try again later.",
+}
+
+
+@dataclass(frozen=True)
+class AdapterInfo:
+    """An adapter of a repository.
+
+    Attributes:
+        subfolder: Where it is, "" for the root.
+        config: The content of its `adapter_config.json`.
+        record: What is known of its run.
+        num_bytes: Size of its weights; None without a safetensors file.
+    """
+
+    subfolder: str
+    config: dict[str, Any]
+    record: RunRecord
+    num_bytes: int | None
+
+    @property
+    def method(self) -> str:
+        """PEFT's name of the method, as "MV_ADAPTER"."""
+        return str(self.config.get("peft_type"))
+
+    @property
+    def base_model(self) -> str | None:
+        """Name of the CLIP on the Hub, if it is known."""
+        return self.config.get("base_model_name_or_path") or self.record.base_model.get("name")
+
+    @property
+    def base_revision(self) -> str | None:
+        """Revision of the CLIP, if it was pinned."""
+        return self.config.get("revision") or self.record.base_model.get("revision")
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A repository at one commit."""
+
+    commit: str
+    private: bool
+    paths: frozenset[str]
+    adapters: list[AdapterInfo] = field(default_factory=list)
+    card: str | None = None
+
+
+def list_adapters(repo_id: str, *, revision: str | None = None, token: str | bool | None = None) -> list[AdapterInfo]:
+    """The adapters in a repository on the Hub, of any PEFT method.
+
+    Args:
+        repo_id: Name of the repository.
+        revision: Branch, tag or commit.
+        token: As in `huggingface_hub`: None for the one that is logged in, False for none.
+
+    Raises:
+        HubError: If the repository cannot be read.
+    """
+    with hub_errors(f"list the adapters of '{repo_id}'"):
+        return read_repository(HfApi(token=token), repo_id, revision).adapters
+
+
+def read_repository(api: HfApi, repo_id: str, revision: str | None) -> Repository:
+    """Everything about a repository that the card and the list show, of one commit.
+
+    An adapter whose settings are damaged is shown with what can be read: it must not be in the way of the others.
+    """
+    info = api.repo_info(repo_id, revision=revision)
+    assert info.sha is not None
+    tree = api.list_repo_tree(repo_id, revision=info.sha, recursive=True)
+    sizes = {entry.path: entry.size for entry in tree if isinstance(entry, RepoFile)}
+
+    def download(path: str) -> Path | None:
+        if sizes.get(path, MAX_JSON_BYTES + 1) > MAX_JSON_BYTES:
+            return None
+        return Path(api.hf_hub_download(repo_id, path, revision=info.sha))
+
+    adapters = []
+    for path in sorted(sizes):
+        subfolder, _, name = path.rpartition("/")
+        if name != CONFIG_FILE or not _is_plain(subfolder):
+            continue
+        config_path = download(path)
+        metrics_path = download(in_subfolder(subfolder, METRICS_FILE))
+        try:
+            config = {} if config_path is None else read_settings(config_path)
+            record = RunRecord() if metrics_path is None else read_record(metrics_path.parent)
+        except CheckpointError:
+            config, record = {}, RunRecord()
+        adapters.append(AdapterInfo(subfolder, config, record, sizes.get(in_subfolder(subfolder, WEIGHTS_FILE))))
+    card = download(CARD_FILE)
+    return Repository(
+        commit=info.sha,
+        private=bool(info.private),
+        paths=frozenset(sizes),
+        adapters=adapters,
+        card=None if card is None else card.read_text(encoding="utf-8"),
+    )
+
+
+@contextmanager
+def hub_errors(doing: str) -> Iterator[None]:
+    """Turns what huggingface_hub raises into a HubError that says what could not be done and what to do."""
+    try:
+        yield
+    except (OSError, RuntimeError, TRANSPORT_ERROR) as error:
+        reason = _reason(error)
+        if reason is None:
+            raise
+        raise HubError(f"Cannot {doing}: {reason}") from error
+
+
+def hub_status(error: BaseException) -> int | None:
+    """The HTTP status behind an error of huggingface_hub; 0 for a broken connection, None if it is neither."""
+    if isinstance(error, HfHubHTTPError):
+        return error.response.status_code
+    if isinstance(error, TRANSPORT_ERROR):
+        return 0
+    return None if error.__cause__ is None else hub_status(error.__cause__)
+
+
+def _reason(error: Exception) -> str | None:
+    if isinstance(error, (OfflineModeIsEnabled, LocalEntryNotFoundError)) and hub_status(error) in (None, 0):
+        if isinstance(error, OfflineModeIsEnabled):
+            return "HF_HUB_OFFLINE is set. Unset it."
+        return (
+            "it is not in the cache, and the Hub was not asked or not reached. Connect once, or unset HF_HUB_OFFLINE."
+        )
+    if isinstance(error, LocalTokenNotFoundError):
+        return f"there is no token. {_LOG_IN}"
+    if isinstance(error, RevisionNotFoundError):
+        return "it has no such revision (404). Name a branch, a tag or a commit."
+    if isinstance(error, RepositoryNotFoundError):
+        return _STATUS[404].replace("404", str(error.response.status_code))
+    status = hub_status(error)
+    if status is None:
+        return "the download is incomplete. Try again." if "Consistency check failed" in str(error) else None
+    if status == 0:
+        return f"the connection broke ({type(error.__cause__ or error).__name__}). Try again."
+    if status in _STATUS:
+        return _STATUS[status]
+    message = getattr(error, "server_message", None) or ""
+    detail = f": {re.sub(r'hf_[A-Za-z0-9]+', 'hf_...', message)[:300]}" if message else ""
+    return f"the Hub answers {status}{detail}. Try again later."
+
+
+def _is_plain(subfolder: str) -> bool:
+    try:
+        _checked_subfolder(subfolder or None)
+    except ValueError:
+        return False
+    return True

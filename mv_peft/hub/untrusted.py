@@ -1,0 +1,94 @@
+"""Before an adapter from anybody is loaded: its settings run no code, and its tensors are those that they ask for.
+
+Nothing that a configuration asks for is allocated: the adapter is built on the meta device, and its names and shapes
+are compared with the header of the file. So a file can be no larger than what was downloaded, cannot lack a tensor,
+and cannot bring one that would replace CLIP's own.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftConfig, PeftType, get_peft_model, get_peft_model_state_dict
+from transformers import PreTrainedConfig
+
+from ..errors import CheckpointError
+from .conversion import CONFIG_FILE, WEIGHTS_FILE
+from .files import read_settings
+from .folder import weight_shapes
+from .official_file import some
+
+# Settings by which PEFT imports a module, reads a file or repeats layers when it builds an adapter.
+_REFUSED = ("megatron_config", "layer_replication", "loftq_config", "corda_config", "eva_config", "lora_ga_config")
+_REFUSED_TYPES = (PeftType.XLORA, PeftType.POLY)  # load other repositories; need a task for each row
+_MAX_LIST = 10_000
+
+
+def read_config(folder: Path) -> PeftConfig:
+    """The configuration in an adapter folder that anybody may have made.
+
+    Raises:
+        CheckpointError: If it is damaged, out of bounds, of an unknown method, or asks for what is not the adapter's.
+    """
+    settings = read_settings(folder / CONFIG_FILE)
+    where = f"The configuration in '{folder.name}'"
+    for key in _REFUSED:
+        if settings.get(key):
+            raise CheckpointError(
+                f"{where} sets `{key}`, which is not taken from others. Load it by PEFT, if you trust it."
+            )
+    if longest := _longest(settings):
+        raise CheckpointError(f"{where} holds a list of {longest} entries, at most {_MAX_LIST} are read.")
+    try:
+        config = PeftConfig.from_pretrained(str(folder))
+    except KeyError as error:
+        raise CheckpointError(
+            f"{where} is of the method {error}, which this PEFT does not know. Update peft."
+        ) from error
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{where} is refused: {error}") from error
+    if config.is_prompt_learning or config.peft_type in _REFUSED_TYPES:
+        raise CheckpointError(f"{where} is of the method {config.peft_type.value}, which has no place in a CLIP.")
+    config.auto_mapping = None  # names a module to import, for PEFT's AutoPeftModel
+    return config
+
+
+def check_tensors(folder: Path, config: PeftConfig, model_class: Any, clip_config: PreTrainedConfig) -> None:
+    """Compares the tensors of an adapter's file with those that its configuration makes in this CLIP.
+
+    Raises:
+        CheckpointError: If any is missing, left over or of another shape.
+    """
+    shapes = weight_shapes(folder)
+    dry = copy.deepcopy(config)
+    try:
+        with torch.device("meta"):
+            model = get_peft_model(model_class(clip_config), dry, low_cpu_mem_usage=True)
+            expected = get_peft_model_state_dict(model, save_embedding_layers=False)
+    except Exception as error:
+        raise CheckpointError(
+            f"The adapter in '{folder.name}' cannot be put into this {model_class.__name__}: {error}"
+        ) from error
+    unlike = [
+        key
+        for key in sorted(expected.keys() | shapes.keys())
+        if key not in expected or key not in shapes or tuple(expected[key].shape) != shapes[key]
+    ]
+    if unlike:
+        raise CheckpointError(
+            f"The adapter in '{folder.name}' does not fit: {len(unlike)} tensors of {WEIGHTS_FILE} are missing, left "
+            f"over or of another shape than {CONFIG_FILE} and the CLIP ask for ({some(unlike)}). "
+            "Give the CLIP that it was trained on as `base_model`."
+        )
+
+
+def _longest(value: Any) -> int:
+    """The length of a list or object beyond the limit, 0 if there is none."""
+    if not isinstance(value, (list, dict)):
+        return 0
+    if len(value) > _MAX_LIST:
+        return len(value)
+    return max((_longest(item) for item in (value.values() if isinstance(value, dict) else value)), default=0)
