@@ -16,7 +16,15 @@ from ..errors import MVPeftError
 
 # The module of this package for each subcommand. It defines HELP, EXAMPLES, add_arguments(parser) and run(args), which
 # returns the exit code; its docstring is the description. What is heavy it imports in run(): `--help` imports them all.
-SUBCOMMANDS = {"demo": "demo", "convert": "convert", "data": "data", "cache": "cache"}
+SUBCOMMANDS = {
+    "demo": "demo",
+    "convert": "convert",
+    "data": "data",
+    "cache": "cache",
+    "push": "push",
+    "pull": "pull",
+    "list": "list",
+}
 
 BROKEN_PIPE = 128 + 13  # what a shell reports of a program that SIGPIPE ended
 INTERRUPTED = 128 + 2

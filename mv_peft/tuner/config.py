@@ -14,6 +14,15 @@ from .tying import TYING_INITS, TYING_POSITIONS, TyingInit, TyingPosition
 
 Tower = Literal["vision", "text"]
 TOWERS: tuple[Tower, ...] = ("vision", "text")
+# Far above what makes sense, and far below what would fill a memory: a configuration may come from a stranger.
+MAX_SIZES = {
+    "bottleneck_dim": 1024,
+    "calibration_dim": 1024,
+    "factor_dim": 4096,
+    "max_frames": 4096,
+    "max_text_tokens": 4096,
+}
+MAX_ENTRIES = 1024  # of a list of layers or names
 T = TypeVar("T")
 
 
@@ -183,6 +192,13 @@ def _check_positive_int(name: str, value: Any) -> None:
         raise TypeError(f"`{name}` must be an integer, got {value!r}.")
     if value < 1:
         raise ValueError(f"`{name}` must be positive, got {value}.")
+    if value > MAX_SIZES.get(name, value):
+        raise ValueError(f"`{name}` must be at most {MAX_SIZES[name]}, got {value}.")
+
+
+def _check_entries(name: str, value: Any) -> None:
+    if isinstance(value, (list, tuple, set, frozenset)) and len(value) > MAX_ENTRIES:
+        raise ValueError(f"`{name}` must have at most {MAX_ENTRIES} entries, got {len(value)}.")
 
 
 def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
@@ -196,6 +212,7 @@ def _check_towers(name: str, value: Any) -> None:
 
 
 def _checked_layers(value: Any) -> int | list[int] | None:
+    _check_entries("layers_to_transform", value)
     many = isinstance(value, (list, tuple, set, frozenset))
     if value is not None and not all(_is_int(layer) and layer >= 0 for layer in (value if many else [value])):
         raise ValueError(f"`layers_to_transform` must name layers from 0 up, got {value!r}.")
@@ -207,6 +224,7 @@ def _checked_tying_layers(value: Any) -> int | list[list[int]]:
         if value < 0:
             raise ValueError(f"`tying_layers` must be a number of layers or a list of pairs, got {value}.")
         return value
+    _check_entries("tying_layers", value)
     if not isinstance(value, (list, tuple)):
         raise TypeError(f"`tying_layers` must be a number of layers or a list of pairs, got {value!r}.")
     pairs = [list(pair) if isinstance(pair, (list, tuple)) else [pair] for pair in value]
@@ -223,6 +241,7 @@ def _checked_names(name: str, value: Any) -> list[str] | str | None:
     """Names as a sorted list where they came as a set: the saved config is then the same every time."""
     if value is None or (isinstance(value, str) and name != "modules_to_save"):
         return value
+    _check_entries(name, value)
     many = isinstance(value, (list, tuple, set, frozenset))
     if not many or not all(isinstance(item, str) for item in value):
         raise TypeError(f"`{name}` must hold names, got {value!r}.")
