@@ -9,6 +9,7 @@ from .fields import (
     TOWERS,
     Tower,
     check_choice,
+    check_entries,
     check_flag,
     check_number,
     check_positive_int,
@@ -145,6 +146,7 @@ def _checked_tying_layers(value: Any) -> int | list[list[int]]:
         return value
     if not isinstance(value, (list, tuple)):
         raise TypeError(f"`tying_layers` must be a number of layers or a list of pairs, got {value!r}.")
+    check_entries("tying_layers", value)
     pairs = [list(pair) if isinstance(pair, (list, tuple)) else [pair] for pair in value]
     for pair in pairs:
         if len(pair) != 2 or not all(is_int(layer) and layer >= 0 for layer in pair):
