@@ -97,23 +97,19 @@ class _Counting:
 
     def count(self, rows: int, columns: int) -> tuple[Places, Places]:
         buffer = self.text.new_empty(max(rows, int(self.num_captions.max())) * columns)
-        compared = torch.empty_like(buffer)
+        room = torch.empty_like(buffer), torch.empty_like(buffer)
         for first_set, num_sets, num_captions in self._row_blocks(rows):
             top = int(self.first_caption[first_set])
             text = self.text[top : top + num_sets * num_captions]
             for left in range(0, len(self.video), columns):
                 video = self.video[left : left + columns]
                 scores = buffer[: len(text) * len(video)].view(len(text), len(video))
-                flags = compared[: scores.numel()].view_as(scores)
                 torch.mm(text, video.T, out=scores)
-                caption, of_block = self.t2v.count(scores, flags, slice(top, top + len(text)), dim=1)
+                caption, of_block = self.t2v.count(scores, room, slice(top, top + len(text)), dim=1)
                 self._settle_t2v(top + caption, left + of_block)
-                nearest = scores
                 of_sets = scores.view(num_sets, num_captions, -1)
-                if num_captions > 1:
-                    nearest = of_sets.amax(dim=1)
-                    flags = flags[:num_sets]
-                of_rows, of_block = self.v2t.count(nearest, flags, slice(left, left + len(video)), dim=0)
+                nearest = of_sets.amax(dim=1) if num_captions > 1 else scores
+                of_rows, of_block = self.v2t.count(nearest, room, slice(left, left + len(video)), dim=0)
                 # Of a set in doubt, captions below the own score's margin cannot reach it: they decide nothing.
                 pair, caption = (of_sets[of_rows, :, of_block] >= self.v2t.below[left + of_block, None]).nonzero().T
                 rows_of_pair = top + of_rows[pair] * num_captions + caption
@@ -153,26 +149,22 @@ class _Side:
         self.nearer = torch.zeros(len(own), dtype=torch.int64, device=own.device)
         self.level = torch.zeros_like(self.nearer)
 
-    def count(self, scores: Tensor, flags: Tensor, queries: slice, dim: int) -> tuple[Tensor, Tensor]:
+    def count(self, scores: Tensor, room: tuple[Tensor, Tensor], queries: slice, dim: int) -> tuple[Tensor, Tensor]:
         """Counts what is nearer beyond doubt; returns rows and columns of what is in doubt.
 
         Args:
             scores: A block.
-            flags: Room for as many numbers. Counted in floats: that is several times as fast as in booleans.
+            room: For comparisons, in floats: they are counted several times as fast as booleans.
             queries: Which of the queries the block belongs to.
             dim: The dimension of their targets.
         """
-        above, below = self.above[queries].unsqueeze(dim), self.below[queries].unsqueeze(dim)
-        sure = torch.gt(scores, above, out=flags).sum(dim=dim)
-        possible = torch.ge(scores, below, out=flags).sum(dim=dim)
-        self.nearer[queries] += sure.long()
-        open_ = (possible != sure).nonzero().flatten()
-        if len(open_) == 0:
-            return open_, open_
-        candidates = scores.index_select(1 - dim, open_)
-        above, below = above.index_select(1 - dim, open_), below.index_select(1 - dim, open_)
-        found = ((candidates >= below) & (candidates <= above)).nonzero()
-        return (open_[found[:, 0]], found[:, 1]) if dim == 1 else (found[:, 0], open_[found[:, 1]])
+        sure, doubt = (buffer[: scores.numel()].view_as(scores) for buffer in room)
+        torch.gt(scores, self.above[queries].unsqueeze(dim), out=sure)
+        torch.ge(scores, self.below[queries].unsqueeze(dim), out=doubt).sub_(sure)
+        self.nearer[queries] += sure.sum(dim=dim).long()
+        in_doubt = doubt.sum(dim=dim).nonzero().flatten()
+        found = doubt.index_select(1 - dim, in_doubt).nonzero()
+        return (in_doubt[found[:, 0]], found[:, 1]) if dim == 1 else (found[:, 0], in_doubt[found[:, 1]])
 
     def settle(self, queries: Tensor, scores: Tensor) -> None:
         """Counts by exact scores what was in doubt."""
