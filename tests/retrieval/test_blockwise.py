@@ -92,17 +92,22 @@ def test_what_float32_cannot_tell_apart_is_told_apart():
     assert t2v.level.tolist() == [1, 1]
 
 
-def test_allowing_fast_products_changes_nothing():
+def test_allowing_fast_products_changes_nothing(monkeypatch):
+    seen = set()
+
+    def product(*args, **kwargs):
+        seen.add(torch.get_float32_matmul_precision())
+        return torch.matmul(*args, **kwargs)
+
+    monkeypatch.setattr(torch, "mm", product)
     allowed = torch.get_float32_matmul_precision()
-    generator = torch.Generator().manual_seed(4)
-    text, video = unit(200, 64, generator), unit(200, 64, generator)
-    expected = embedding_places(text, video)
     try:
         torch.set_float32_matmul_precision("medium")
-        assert_same_places(embedding_places(text, video), expected)
+        embedding_places(torch.eye(5), torch.eye(5))
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision(allowed)
+    assert seen == {"highest"}
 
 
 def test_exact_similarity_is_exact_and_the_same_everywhere():
