@@ -23,6 +23,9 @@ SUBCOMMANDS = {
     "convert": "convert",
     "data": "data",
     "cache": "cache",
+    "push": "push",
+    "pull": "pull",
+    "list": "list",
 }
 
 BROKEN_PIPE = 128 + 13  # what a shell reports of a program that SIGPIPE ended

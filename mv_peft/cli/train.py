@@ -8,6 +8,7 @@ The validation split is carved out of the training videos by their ids. On sever
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import shlex
@@ -55,7 +56,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--epochs", type=float, metavar="N", help="(default: as published, or 5)")
     how.add_argument("--max-steps", type=int, metavar="N", help="instead of --epochs")
     how.add_argument("--batch-size", type=int, metavar="N", help="of all processes (default: as published, or 128)")
-    how.add_argument("--chunk-size", metavar="N", help="pairs embedded at a time; exact (default: auto, what fits)")
+    how.add_argument(
+        "--chunk-size",
+        type=_chunk_size,
+        default="auto",
+        metavar="N",
+        help="pairs embedded at a time; exact (default: auto, what fits)",
+    )
     how.add_argument("--captions", default="all", metavar="RULE", help="all, or one_per_video (default: all)")
     how.add_argument("--sampling", default="fps_uniform", metavar="RULE", help="frames (default: fps_uniform)")
     how.add_argument("--precision", default="fp32", metavar="NAME", help="fp32, bf16 or fp16 (default: fp32)")
@@ -87,6 +94,9 @@ def run(args: argparse.Namespace) -> int:
     if is_main:
         print(_describe_plan(training, args))
     if args.dry_run:
+        for folder in (training.settings.checkpoints, training.settings.output):
+            with contextlib.suppress(OSError):  # not there, or not empty
+                folder.rmdir()  # Trainer makes it when it is made
         return 0
     outcome = training.execute()
     if is_main:
@@ -134,7 +144,7 @@ def _settings(args: argparse.Namespace) -> TrainSettings:
             **{name: getattr(args, name) for name in same},
             epochs=epochs if args.epochs is None else args.epochs,
             batch_size=batch_size if args.batch_size is None else args.batch_size,
-            chunk_size="auto" if args.chunk_size in (None, "auto") else int(args.chunk_size),
+            chunk_size=args.chunk_size,
             report_to=tuple(args.report_to),
         )
     except ValueError as error:
@@ -256,6 +266,12 @@ def _evaluate_command(training: TrainingRun, model: str) -> str:
     facts, output = training.facts, training.settings.output
     words = ["mv-peft", "evaluate", "--model", model, "--adapter", str(output)]
     return shlex.join([*words, "--dataset", facts.dataset, "--root", "..."])
+
+
+def _chunk_size(text: str) -> int | str:
+    if text != "auto" and not text.lstrip("-").isdigit():
+        raise argparse.ArgumentTypeError(f"must be a number or auto, got {text!r}.")
+    return text if text == "auto" else int(text)
 
 
 def _show_log(is_main: bool) -> None:

@@ -143,7 +143,7 @@ def _text(repo_id: str, adapters: Sequence[AdapterInfo]) -> dict[str, Any]:
         "end": END,
         "title": title,
         "synthetic": notice,
-        "summary": f"{_count(len(adapters))} for a CLIP that stays as it is: finding videos by text, and text by videos.",
+        "summary": f"{_count(len(adapters))} for a CLIP that stays as it is: videos by text, and text by videos.",
         "overview": [part.overview for part in sections] if len(adapters) > 1 else [],
         "adapters": sections,
         "limits": [*_LIMITS, *([_NOT_MULTI_VIEW] if has_ours else [])],

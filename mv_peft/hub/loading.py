@@ -108,7 +108,7 @@ def load(
         source = plain.config._name_or_path or None, None
     else:
         source = _base_name(base_model, config, record, is_local)
-        base = _load_clip(*source, folder, config, record, hub)
+        base = _load_clip(source, folder, config, record, hub)
     _check_base(base, source[0], record, allow_other_base)
     base = base.to(device=device, dtype=dtype)
     if isinstance(base, PeftModel):
@@ -118,7 +118,7 @@ def load(
         model = PeftModel.from_pretrained(base, str(folder), adapter_name, is_trainable=is_trainable, config=config)
     if not isinstance(config, MVAdapterConfig):
         enable_video(model)
-    return LoadedAdapter(model, _load_processor(folder, *source, config, hub))
+    return LoadedAdapter(model, _load_processor(folder, source, config, hub))
 
 
 def _check_file(folder: Path, record: RunRecord) -> None:
@@ -149,9 +149,10 @@ def _base_name(
 
 
 def _load_clip(
-    name: str | None, revision: str | None, folder: Path, config: PeftConfig, record: RunRecord, hub: dict[str, Any]
+    source: tuple[str | None, str | None], folder: Path, config: PeftConfig, record: RunRecord, hub: dict[str, Any]
 ) -> nn.Module:
-    """The CLIP, after the adapter was found to fit its configuration; from safetensors only."""
+    """The CLIP of a name and revision, after the adapter was found to fit its configuration; from safetensors only."""
+    name, revision = source
     classes = {model_class.__name__: model_class for model_class in SUPPORTED_MODELS}
     model_class = classes.get(record.base_model.get("architecture", ""), CLIPModel)
     try:
@@ -194,8 +195,10 @@ def _check_base(base: nn.Module, name: str | None, record: RunRecord, allow_othe
 
 
 def _load_processor(
-    folder: Path, base_name: str | None, base_revision: str | None, config: PeftConfig, hub: dict[str, Any]
+    folder: Path, base: tuple[str | None, str | None], config: PeftConfig, hub: dict[str, Any]
 ) -> MVProcessor | None:
+    """The adapter's own processor, or that of the CLIP, by name and revision."""
+    base_name, base_revision = base
     settings: dict[str, Any] = {"trust_remote_code": False}
     if isinstance(config, MVAdapterConfig):
         settings["adapter_config"] = config

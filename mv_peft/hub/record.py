@@ -111,12 +111,8 @@ def _mapping(settings: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _checked(name: str, value: Any, kind: type | tuple[type, ...]) -> Any:
-    is_bool = isinstance(value, bool)
-    if (
-        is_bool != (kind is bool)
-        or not isinstance(value, kind)
-        or (isinstance(value, float) and not math.isfinite(value))
-    ):
+    fits = isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
+    if not fits or (isinstance(value, float) and not math.isfinite(value)):
         wanted = kind.__name__ if isinstance(kind, type) else "a finite number"
         raise CheckpointError(f"`{name}` in {METRICS_FILE} must be {wanted}, got {value!r:.60}.")
     return _text(value) if isinstance(value, str) else value

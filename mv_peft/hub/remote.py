@@ -21,8 +21,8 @@ from huggingface_hub.errors import (
 from huggingface_hub.hf_api import RepoFile
 
 from ..errors import CheckpointError, HubError
-from .files import CARD_FILE, CONFIG_FILE, MAX_JSON_BYTES, METRICS_FILE, WEIGHTS_FILE, in_subfolder, read_settings
-from .files import checked_subfolder as _checked_subfolder
+from .conversion import CONFIG_FILE, WEIGHTS_FILE
+from .files import CARD_FILE, MAX_JSON_BYTES, METRICS_FILE, checked_subfolder, in_subfolder, read_settings
 from .record import RunRecord, read_record
 
 # Whichever library huggingface_hub speaks HTTP with: its errors of connections have the same base as its own.
@@ -182,7 +182,7 @@ def _reason(error: Exception) -> str | None:
 
 def _is_plain(subfolder: str) -> bool:
     try:
-        _checked_subfolder(subfolder or None)
+        checked_subfolder(subfolder or None)
     except ValueError:
         return False
     return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -175,7 +176,8 @@ class TrainingRun:
             )
         if checkpoint is not None:
             logger.info("Resumed after step %s.", checkpoint.name.removeprefix("checkpoint-"))
-        before = self._measure(self.trainer.model)
+        with self.trainer.accelerator.autocast():
+            before = self._measure(self.trainer.model)
         logger.info("Before training: %s %.1f.", self.settings.select_by, before[self.settings.select_by])
         began = time.perf_counter()
         self.trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
@@ -310,7 +312,12 @@ class TrainingRun:
 
 
 def _arguments(settings: TrainSettings, num_pairs: int) -> RetrievalTrainingArguments:
+    on_cpu = not torch.accelerator.is_available()
+    num_processes = int(os.environ.get("WORLD_SIZE", "1"))  # as torchrun says
     options: dict[str, Any] = {
+        "use_cpu": on_cpu,
+        # Without a GPU accelerate would not let the processes know of each other.
+        "ddp_backend": "gloo" if on_cpu and num_processes > 1 else None,
         "output_dir": str(settings.checkpoints),
         "recipe": settings.recipe,
         "learning_rate": settings.learning_rate,
@@ -330,6 +337,7 @@ def _arguments(settings: TrainSettings, num_pairs: int) -> RetrievalTrainingArgu
         "disable_tqdm": True,
     }
     arguments = RetrievalTrainingArguments(**options)
+    assert arguments.world_size == num_processes, (arguments.world_size, num_processes)
     arguments.per_device_train_batch_size = settings.per_process(arguments.world_size)
     steps_per_epoch = num_pairs // settings.batch_size
     arguments.max_steps = settings.max_steps or math.ceil(settings.epochs * steps_per_epoch)

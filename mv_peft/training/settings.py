@@ -1,17 +1,21 @@
-"""What one training does, apart from the model and the data; imports nothing heavy."""
+"""What one training does, apart from the model and the data."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
-if TYPE_CHECKING:
-    from ..data.dataset import CaptionChoice
-    from ..video import FrameSampling
+from ..data.dataset import CaptionChoice
+from ..retrieval.metrics import RECALLS
+from ..video import FrameSampling
+from .recipes import RECIPES
 
 # Epochs and pairs in a step, where the published ones are not 5 and 128 (arXiv 2301.07868).
 PUBLISHED_LENGTHS = {"activitynet": (15, 64), "didemo": (15, 64)}
+
+# Figures that are the better the higher they are.
+SELECTABLE = tuple(f"{direction} R@{k}" for direction in ("t2v", "v2t") for k in RECALLS)
 
 Precision = Literal["fp32", "bf16", "fp16"]
 # What may differ between an interrupted training and the one that goes on with it.
@@ -74,9 +78,15 @@ class TrainSettings:
                 raise ValueError(f"`{name}` must be positive, got {value}.")
         if self.num_workers < 0:
             raise ValueError(f"`num_workers` must not be negative, got {self.num_workers}.")
-        if self.precision not in get_args(Precision):
-            choices = ", ".join(get_args(Precision))
-            raise ValueError(f"Unknown precision {self.precision!r}. Choose from: {choices}.")
+        for name, what, choices in (
+            ("recipe", "recipe", tuple(RECIPES)),
+            ("captions", "captions", get_args(CaptionChoice)),
+            ("sampling", "sampling", get_args(FrameSampling)),
+            ("precision", "precision", get_args(Precision)),
+            ("select_by", "figure", SELECTABLE),
+        ):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"Unknown {what} {getattr(self, name)!r}. Choose from: {', '.join(sorted(choices))}.")
 
     @property
     def checkpoints(self) -> Path:

@@ -173,7 +173,9 @@ class RetrievalTrainer(Trainer):
         """
         if self._measure is None or eval_dataset:
             raise ValueError("RetrievalTrainer evaluates by its own `evaluate`. Give one, and no `eval_dataset`.")
-        metrics = {f"{metric_key_prefix}_{name}": value for name, value in self._measure(self.model).items()}
+        with self.accelerator.autocast():
+            measured = self._measure(self.model)
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in measured.items()}
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics

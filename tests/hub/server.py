@@ -67,6 +67,7 @@ class Hub(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.endpoint = f"http://127.0.0.1:{self.server_port}"
+        self.storage = f"http://localhost:{self.server_port}"  # to the client another host, as the real Hub's is
         self.repos: dict[str, Repo] = {}
         self.lfs: dict[str, bytes] = {}
         self.faults: list[Fault] = []
@@ -198,6 +199,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _authorise(self) -> None:
         given = self.headers.get("Authorization")
+        if given is not None and "lfs-storage" in self.path:
+            raise _Refusal(400, message="a token was sent to the storage, whose addresses are signed")
         if given is not None and given != f"Bearer {TOKEN}":
             raise _Refusal(401, message="Invalid credentials in Authorization header")
         match = re.match(rf"/(?:api/models/)?{REPO}", unquote(self.url.path))
@@ -250,7 +253,9 @@ class _Handler(BaseHTTPRequestHandler):
         asked = json.loads(body)
         repo = f"{asked['organization'] or 'tester'}/{asked['name']}"
         if repo in self.server.repos:
-            raise _Refusal(409, message="You already created this model repo")
+            url = f"{self.server.endpoint}/{repo}"
+            self._json({"error": "You already created this model repo", "url": url}, 409)
+            return
         self.server.repos[repo] = Repo(private=asked.get("visibility") == "private")
         self.server.repos[repo].commit("main", {".gitattributes": b"*.safetensors filter=lfs\n"})
         self._json({"url": f"{self.server.endpoint}/{repo}", "name": repo})
@@ -305,7 +310,7 @@ class _Handler(BaseHTTPRequestHandler):
             entry = {"oid": asked["oid"], "size": asked["size"]}
             if asked["oid"] not in self.server.lfs:
                 entry["actions"] = {
-                    "upload": {"href": f"{self.server.endpoint}/lfs-storage/{asked['oid']}"},
+                    "upload": {"href": f"{self.server.storage}/lfs-storage/{asked['oid']}"},
                     "verify": {"href": f"{self.server.endpoint}/lfs-verify"},
                 }
             objects.append(entry)
@@ -337,9 +342,8 @@ class _Handler(BaseHTTPRequestHandler):
                 if value["oid"] not in self.server.lfs:
                     raise _Refusal(400, message="LFS pointer points to a file that does not exist")
                 files[value["path"]] = self.server.lfs[value["oid"]]
-            elif operation["key"] == "deletedFile":
-                if files.pop(value["path"], None) is None:
-                    raise _Refusal(404, "EntryNotFound", "A file with this name doesn't exist")
+            elif operation["key"] == "deletedFile" and files.pop(value["path"], None) is None:
+                raise _Refusal(404, "EntryNotFound", "A file with this name doesn't exist")
         new = found.commit(revision, files)
         url = f"{self.server.endpoint}/{repo}/commit/{new}"
         self._json({"success": True, "commitOid": new, "commitUrl": url, "hookOutput": ""})
@@ -355,7 +359,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.server.lfs.setdefault(_sha256(content), content)
         headers["X-Linked-Etag"], headers["X-Linked-Size"] = f'"{_sha256(content)}"', str(len(content))
-        location = f"{self.server.endpoint}/lfs-storage/{_sha256(content)}"
+        location = f"{self.server.storage}/lfs-storage/{_sha256(content)}"
         self._send(302, b"", {**headers, "Location": location})
 
     def stored(self, body: bytes, oid: str) -> None:
