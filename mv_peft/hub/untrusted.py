@@ -31,7 +31,8 @@ def read_config(folder: Path) -> PeftConfig:
     """The configuration in an adapter folder that anybody may have made.
 
     Raises:
-        CheckpointError: If a file is missing or damaged, or it is out of bounds, of an unknown method, or asks for what is not the adapter's.
+        CheckpointError: If a file is missing or damaged, or the configuration is out of bounds, of an unknown method,
+            or asks for what is not the adapter's.
     """
     weight_shapes(folder)
     settings = read_settings(folder / CONFIG_FILE)
