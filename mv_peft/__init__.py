@@ -1,9 +1,10 @@
 """mv_peft: MV-Adapter (arXiv 2301.07868) for CLIP and video-text retrieval, in the style of PEFT.
 
-Importing it makes PEFT know the method: `get_peft_model(clip, MVAdapterConfig())` and
-`PeftModel.from_pretrained(clip, adapter)`.
+Importing it makes PEFT know the method, and those that it is compared with: `get_peft_model(clip, MVAdapterConfig())`
+and `PeftModel.from_pretrained(clip, adapter)`.
 """
 
+from .baselines import create_method
 from .hub import load, load_official_checkpoint, official_state_dict
 from .tuner import MVAdapterConfig, MVAdapterModel, disable_video, enable_video
 
@@ -13,6 +14,7 @@ __all__ = [
     "MVAdapterConfig",
     "MVAdapterModel",
     "__version__",
+    "create_method",
     "disable_video",
     "enable_video",
     "load",

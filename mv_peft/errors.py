@@ -21,5 +21,9 @@ class CacheError(MVPeftError, RuntimeError):
     """A cache of frames cannot be used; the message names the folder or the video and the way out."""
 
 
+class TrainingError(MVPeftError, RuntimeError):
+    """A training cannot go on; the message names the step and the way out."""
+
+
 class HubError(MVPeftError, RuntimeError):
     """The Hub did not do what was asked; the message names the repository, the status and the way out."""

@@ -6,16 +6,12 @@ A checkpoint does not say `num_heads` and `scaling`, and `tying_position` only i
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from ..tuner.config import MVAdapterConfig
+from .config_options import add_config_options, mv_adapter_config
 
 HELP = "an official checkpoint into an adapter folder, and back"
 EXAMPLES = """examples:
@@ -33,22 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "source", metavar="CHECKPOINT", help="a .pth or .safetensors file; an adapter folder to go back"
     )
     parser.add_argument("--model", required=True, metavar="NAME_OR_DIR", help="the CLIP; only its config.json is read")
-    parser.add_argument("--preset", metavar="NAME", help="start from a published setting, not from the default one")
-    parser.add_argument(
-        "--set",
-        dest="settings",
-        type=_setting,
-        action="append",
-        default=[],
-        metavar="FIELD=VALUE",
-        help="a field of MVAdapterConfig, as JSON or a bare word; repeatable",
-    )
+    add_config_options(parser, "start from a published setting, not from the default one")
     parser.add_argument(
         "--to-official", action="store_true", help="convert an adapter folder into an official checkpoint"
     )
     parser.add_argument("--output", required=True, type=Path, metavar="PATH", help="a folder; a file to go back")
     parser.add_argument("--overwrite", action="store_true", help="replace what is at the output")
-    parser.set_defaults(refuse=parser.error)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -61,7 +47,7 @@ def _from_official(args: argparse.Namespace) -> int:
 
     if Path(args.source).is_dir():
         args.refuse(f"'{args.source}' is a folder. Give a checkpoint file, or `--to-official` for an adapter folder.")
-    config = _config(args)
+    config = mv_adapter_config(args)
     _check_output(args.output, args.overwrite, is_folder=True)
     model, report = adapter_from_official(args.source, args.model, config)
     _publish(lambda path: write_adapter(model, path), args.output)
@@ -81,41 +67,6 @@ def _to_official(args: argparse.Namespace) -> int:
     _publish(lambda path: write_official(state, path), args.output)
     print(f"{len(state)} tensors copied\nofficial checkpoint written to {args.output}")
     return 0
-
-
-def _setting(text: str) -> tuple[str, Any]:
-    """`FIELD=VALUE` -> the field and its value, which is JSON, or a bare word such as down_out."""
-    field, equals, value = text.partition("=")
-    if not equals:
-        raise argparse.ArgumentTypeError(f"must be FIELD=VALUE, got {text!r}.")
-    try:
-        return field, json.loads(value)
-    except json.JSONDecodeError:
-        if re.fullmatch(r"[a-z_]+", value):
-            return field, value
-        raise argparse.ArgumentTypeError(f"the value of `{field}` must be JSON, got {value!r}.") from None
-
-
-def _config(args: argparse.Namespace) -> MVAdapterConfig:
-    from peft import PeftConfig
-
-    from ..tuner.config import MVAdapterConfig
-
-    # Not what a conversion cannot fill: CLIP's own modules, and a start of training.
-    of_peft = {*PeftConfig.__dataclass_fields__, "modules_to_save", "init_weights"}
-    fields = [name for name in MVAdapterConfig.__dataclass_fields__ if name not in of_peft]
-    names = [name for name, _ in args.settings]
-    for name in names:
-        if name not in fields:
-            args.refuse(f"Unknown field '{name}' in `--set`. Choose from: {', '.join(fields)}.")
-        if names.count(name) > 1:
-            args.refuse(f"`--set` names '{name}' twice. Give each field once.")
-    settings = dict(args.settings)
-    try:
-        return MVAdapterConfig.from_preset(args.preset, **settings) if args.preset else MVAdapterConfig(**settings)
-    except (TypeError, ValueError) as error:
-        args.refuse(str(error))
-        raise
 
 
 def _check_output(output: Path, overwrite: bool, *, is_folder: bool) -> None:

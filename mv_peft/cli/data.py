@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from .data_options import OWN, add_source_options
 
 if TYPE_CHECKING:
     from ..data.base import VideoRecord
@@ -15,9 +16,6 @@ EXAMPLES = """examples:
   mv-peft data check --dataset didemo --root annotations --videos /data/didemo --split test --threads 8
   mv-peft data check --dataset own --root holiday.csv
 """
-OWN = "own"
-# Written out, so that `mv-peft --help` need not import torch.
-DATASETS = ("activitynet", "didemo", "lsmdc", "msrvtt", "msvd", "vatex", OWN)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,16 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    check.add_argument("--dataset", required=True, choices=DATASETS, metavar="NAME", help=", ".join(DATASETS))
-    check.add_argument(
-        "--root", required=True, type=Path, metavar="DIR", help="the annotation files; a file or folder for `own`"
-    )
-    check.add_argument("--videos", type=Path, metavar="DIR", help="the videos (default: below --root)")
+    add_source_options(check)
     check.add_argument("--split", action="append", metavar="NAME", help="only this one; repeatable (default: all)")
     check.add_argument("--max-text-tokens", type=int, metavar="N", help="limit of a caption (default: the benchmark's)")
     check.add_argument("--no-read", action="store_true", help="look whether videos are there, do not open them")
     check.add_argument("--threads", type=int, metavar="N", help="read this many videos at a time (default: 1)")
-    check.set_defaults(refuse=check.error)
 
 
 def run(args: argparse.Namespace) -> int:

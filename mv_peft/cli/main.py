@@ -18,6 +18,8 @@ from ..errors import MVPeftError
 # returns the exit code; its docstring is the description. What is heavy it imports in run(): `--help` imports them all.
 SUBCOMMANDS = {
     "demo": "demo",
+    "train": "train",
+    "evaluate": "evaluate",
     "convert": "convert",
     "data": "data",
     "cache": "cache",

@@ -6,7 +6,10 @@ from .annotation_folder import AnnotationFolder
 from .benchmark import Benchmark, Split
 from .rows import Row, read_rows
 
-_FILES = {"train": ("train.json", "anet_ret_train.json"), "test": ("val_1.json", "anet_ret_val_1.json")}
+_FILES = {
+    "train": ("train.json", "anet_ret_train.json", "activitynet_captions_train.json"),
+    "test": ("val_1.json", "anet_ret_val_1.json", "activitynet_captions_val1.json"),
+}
 
 
 def _read(files: AnnotationFolder, split: str) -> Iterable[Row]:

@@ -91,7 +91,11 @@ class Benchmark:
         published = self.splits[split]
         num_videos = len({record.video_id for record in records})
         num_captions = sum(len(record.captions) for record in records)
-        sizes = (("videos", num_videos, published.num_videos), ("captions", num_captions, published.num_captions))
+        joined_already = published.paragraphs and num_captions == num_videos
+        sizes = (
+            ("videos", num_videos, published.num_videos),
+            ("captions", num_captions, None if joined_already else published.num_captions),
+        )
         return [
             f"has {here:,} {kind} in these files, {wanted:,} are published"
             for kind, here, wanted in sizes

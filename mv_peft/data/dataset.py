@@ -19,6 +19,7 @@ class VideoSample(NamedTuple):
 
     video: VideoFrames
     caption: str
+    video_id: str
 
 
 class VideoCaptionDataset(Dataset[VideoSample]):
@@ -91,7 +92,7 @@ class VideoCaptionDataset(Dataset[VideoSample]):
             start_seconds=record.start_seconds,
             end_seconds=record.end_seconds,
         )
-        return VideoSample(video, caption)
+        return VideoSample(video, caption, record.video_id)
 
     def pair(self, index: int) -> tuple[VideoRecord, str]:
         """Record and caption of a pair in this epoch, without reading the video.

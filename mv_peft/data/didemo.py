@@ -21,7 +21,7 @@ def _read(files: AnnotationFolder, split: str) -> Iterable[Row]:
     part = split.removesuffix("-moments")
     if part != split:
         return _moments(files.require(f"{part}_data.json"))
-    rows = read_rows(files.require(f"{part}_data.json", f"didemo_ret_{part}.json"))
+    rows = read_rows(files.require(f"{part}_data.json", f"didemo_ret_{part}.json", f"didemo_{part}.json"))
     trimmed = (row._replace(start_seconds=0.0, end_seconds=_VIDEO_SECONDS) for row in rows)
     listed = files.find(f"{part}_list.txt")
     return select_listed(trimmed, read_list(listed)) if listed else trimmed

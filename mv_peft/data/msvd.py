@@ -14,6 +14,9 @@ _CAPTIONS = ("captions_msvd.json", "raw-captions.pkl", "AllVideoDescriptions.txt
 
 
 def _read(files: AnnotationFolder, split: str) -> Iterable[Row]:
+    rows = files.find(f"msvd_{split}.json", f"msvd_ret_{split}.json")
+    if rows is not None:
+        return read_rows(rows)
     listed = read_list(files.require(f"{split}_list.txt"))
     captions = files.require(*_CAPTIONS)
     readers = {".json": read_rows, ".pkl": _read_pickle, ".txt": _read_descriptions}

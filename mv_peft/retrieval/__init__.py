@@ -1,5 +1,46 @@
-"""Retrieval between texts and videos: how well it works."""
+"""Retrieval between texts and videos: embeddings, how well they find each other, and under which protocol."""
 
-from .metrics import ranks, recall_at, retrieval_metrics
+from .blockwise import embedding_places
+from .embedding import embed_records
+from .embeddings import RetrievalEmbeddings
+from .evaluation import RetrievalResult, evaluate_embeddings, evaluate_retrieval
+from .metrics import Places, Ties, places, ranks, recall_at, retrieval_metrics
+from .postprocessing import DualSoftmax, QueryBankNorm, exact_similarity
+from .protocols import (
+    BENCHMARK_PROTOCOLS,
+    MULTI_CAPTION,
+    PAIRS,
+    PARAGRAPHS,
+    PROTOCOLS,
+    Protocol,
+    benchmark_protocol,
+    default_protocol,
+)
+from .report import format_result
 
-__all__ = ["ranks", "recall_at", "retrieval_metrics"]
+__all__ = [
+    "BENCHMARK_PROTOCOLS",
+    "MULTI_CAPTION",
+    "PAIRS",
+    "PARAGRAPHS",
+    "PROTOCOLS",
+    "DualSoftmax",
+    "Places",
+    "Protocol",
+    "QueryBankNorm",
+    "RetrievalEmbeddings",
+    "RetrievalResult",
+    "Ties",
+    "benchmark_protocol",
+    "default_protocol",
+    "embed_records",
+    "embedding_places",
+    "evaluate_embeddings",
+    "evaluate_retrieval",
+    "exact_similarity",
+    "format_result",
+    "places",
+    "ranks",
+    "recall_at",
+    "retrieval_metrics",
+]

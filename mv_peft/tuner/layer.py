@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NoReturn
 
 import torch
-from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
-from .adapter import TextAdapter, VideoAdapter
+from .adapter import VideoAdapter
+from .clip_layer import AdaptedModule, CLIPTunerLayer, cannot_merge
 from .routing import take_layer_context
 
-CANNOT_MERGE = (
-    "MV-Adapter is not linear and cannot be merged into CLIP. Keep the adapter, or use `unload()` to drop it."
-)
+CANNOT_MERGE = cannot_merge("MV-Adapter")
 
 
-class MVAdapterLayer(BaseTunerLayer):
+class MVAdapterLayer(CLIPTunerLayer):
     """What PEFT recognises MV-Adapter's layers by."""
 
-    def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> NoReturn:
-        """Raises ValueError: the method is not linear."""
-        raise ValueError(CANNOT_MERGE)
-
-    def unmerge(self) -> NoReturn:
-        """Raises ValueError: nothing was ever merged."""
-        raise ValueError(CANNOT_MERGE)
+    cannot_merge = CANNOT_MERGE
+    routes_rows = True
 
 
 class SharedFactors(nn.Module, MVAdapterLayer):
@@ -49,7 +41,7 @@ class SharedFactors(nn.Module, MVAdapterLayer):
         """Nothing to do: there is no base layer, and the adapters fetch the factors to where they are."""
 
 
-class MVAdapterLinear(nn.Module, MVAdapterLayer):
+class MVAdapterLinear(MVAdapterLayer, AdaptedModule):
     """A layer's `mlp.fc2` with MV-Adapters on its output.
 
     Args:
@@ -60,21 +52,14 @@ class MVAdapterLinear(nn.Module, MVAdapterLayer):
     takes_layer_context = True
 
     def __init__(self, base_layer: nn.Module) -> None:
-        super().__init__()
-        self.base_layer = base_layer
+        super().__init__(base_layer)
         self.in_features, self.out_features = base_layer.in_features, base_layer.out_features
-        self.mv_adapter_block = nn.ModuleDict()
         # Not registered as a child: the factors belong to the model, and this is only where to look them up.
         object.__setattr__(self, "shared_factors", None)
 
-    def update_layer(
-        self, adapter_name: str, block: VideoAdapter | TextAdapter, shared_factors: SharedFactors | None
-    ) -> None:
-        """Adds an adapter; `shared_factors` is given in tied layers."""
-        self.mv_adapter_block[adapter_name] = block
-        if shared_factors is not None:
-            object.__setattr__(self, "shared_factors", shared_factors)
-        self._move_adapter_to_device_of_base_layer(adapter_name)
+    def share(self, shared_factors: SharedFactors) -> None:
+        """Says where a tied layer finds its factors."""
+        object.__setattr__(self, "shared_factors", shared_factors)
 
     def forward(self, x: Tensor) -> Tensor:
         """The adapted MLP output for x, (batch * frames, tokens, hidden) or (captions, tokens, hidden)."""
@@ -116,6 +101,3 @@ class MVAdapterLinear(nn.Module, MVAdapterLayer):
                 frame_mask = torch.ones(hidden.shape[0], 1, dtype=torch.bool, device=hidden.device)
             return block(hidden_cast, frame_mask, factor).to(hidden.dtype)
         return block(hidden_cast, factor).to(hidden.dtype)
-
-    def __repr__(self) -> str:
-        return "mv_adapter." + super().__repr__()

@@ -1,22 +1,21 @@
-"""Makes PEFT know MV-Adapter. PEFT's registry accepts only members of its `PeftType` enum, so one is added here."""
+"""Makes PEFT know our methods: its registry accepts only members of its `PeftType` enum, so members are added here."""
 
 from __future__ import annotations
 
-from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_PREFIX_MAPPING
 from peft.utils import register_peft_method
 from peft.utils.peft_types import PeftType
 
-METHOD_NAME = "mv_adapter"
-PREFIX = f"{METHOD_NAME}_"
+_registered: list[PeftType] = []
 
 
-def mv_adapter_peft_type() -> PeftType:
-    """The `PeftType.MV_ADAPTER` member, added to PEFT's enum at the first call.
+def peft_type(method: str) -> PeftType:
+    """The member of `PeftType` of a method, `PeftType.MV_ADAPTER` of "mv_adapter", added to the enum at the first call.
 
     Raises:
         RuntimeError: If this version of PEFT builds its enum in a way that cannot be extended.
     """
-    value = METHOD_NAME.upper()
+    value = method.upper()
     if value not in PeftType.__members__:
         member = str.__new__(PeftType, value)
         member._name_ = value
@@ -37,17 +36,25 @@ def mv_adapter_peft_type() -> PeftType:
 
 
 def register(config_cls: type, model_cls: type) -> None:
-    """Registers the config and tuner classes with PEFT; a second call with the same classes does nothing.
+    """Registers a method with PEFT under its config's `peft_method`; a second call with the same classes does nothing.
 
     Raises:
-        RuntimeError: If another package has registered MV_ADAPTER.
+        RuntimeError: If another package has registered a method of that name.
     """
-    registered = PEFT_TYPE_TO_CONFIG_MAPPING.get(mv_adapter_peft_type())
+    method: str = config_cls.peft_method  # type: ignore[attr-defined]
+    member = peft_type(method)
+    registered = PEFT_TYPE_TO_CONFIG_MAPPING.get(member)
     if registered is config_cls:
         return
     if registered is not None:
         raise RuntimeError(
-            f"PEFT method 'MV_ADAPTER' is already registered by '{registered.__module__}'. "
+            f"PEFT method '{member.value}' is already registered by '{registered.__module__}'. "
             "Import mv_peft alone, or use a PEFT without that method."
         )
-    register_peft_method(name=METHOD_NAME, config_cls=config_cls, model_cls=model_cls)
+    register_peft_method(name=method, config_cls=config_cls, model_cls=model_cls)
+    _registered.append(member)
+
+
+def prefixes() -> list[str]:
+    """What the names of our adapters' containers start with, one for each registered method."""
+    return [PEFT_TYPE_TO_PREFIX_MAPPING[member] for member in _registered]

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import Tensor, nn
 
@@ -40,7 +41,7 @@ _call = threading.local()  # from PeftModel.forward to the towers
 def leave_layer_context(layer: nn.Module, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple:
     """Pre-hook of `layer`'s self-attention: takes the context off the call and leaves it to the layer's MLP."""
     context = LayerContext(kwargs.pop("frame_mask", None), kwargs.pop("adapter_rows", None))
-    if getattr(layer.mlp.fc2, "takes_layer_context", False):
+    if getattr(getattr(layer.mlp, "fc2", None), "takes_layer_context", False):
         _layer.context = context
     return args, kwargs
 
@@ -82,13 +83,16 @@ def route_rows(model: nn.Module, kwargs: dict[str, Any], count: int, what: str, 
         device: Where the rows are.
 
     Raises:
-        ValueError: For an unknown name, a wrong number of names, or names that not every part of the model would see.
+        ValueError: For an unknown name, a wrong number of names, or where not every part of the model would follow.
     """
     names, by_keyword = kwargs.pop("adapter_names", None), True
     if names is None:
         names, by_keyword = getattr(_call, "adapter_names", None), False
     if names is None:
         return
+    deaf = {type(layer).__name__ for layer in model.modules() if _is_deaf(layer)}
+    if deaf:
+        raise ValueError(f"`adapter_names` is for MV-Adapter; the model holds {', '.join(sorted(deaf))}. Leave it out.")
     known = [BASE_ADAPTER, *getattr(model, "peft_config", {})]
     unknown = sorted(set(names) - set(known))
     if unknown:
@@ -120,6 +124,11 @@ def _name_rows(module: AuxiliaryTrainingWrapper, args: tuple, kwargs: dict[str, 
         names = [name if name in module._adapters else BASE_ADAPTER for name in names]
         kwargs["adapter_names"] = [name for name in names for _ in range(frames)]
     return args, kwargs
+
+
+def _is_deaf(layer: nn.Module) -> bool:
+    """Whether it has adapters and would give every row to the active ones, whatever `adapter_names` says."""
+    return isinstance(layer, BaseTunerLayer) and not getattr(layer, "routes_rows", False)
 
 
 def _saved_modules(model: nn.Module) -> list[AuxiliaryTrainingWrapper]:

@@ -65,12 +65,15 @@ def disable_video(model: ModelT) -> ModelT:
     """Undoes `enable_video`, in place.
 
     Raises:
-        ValueError: While the model holds an MV-Adapter, which cannot do without; `unload()` removes both.
+        ValueError: While the model holds an adapter that cannot do without; `unload()` removes both.
     """
     base = _base_model(model)
     state = getattr(base, _ATTRIBUTE, None)
     if state is not None and "tuner" in state.owners:
-        raise ValueError("The model holds an MV-Adapter, which needs video input. Use `unload()` to remove it first.")
+        raise ValueError(
+            "The model holds an adapter that needs video input (MV-Adapter or a baseline). "
+            "Use `unload()` to remove it first."
+        )
     uninstall(base, owner="user")
     return model
 

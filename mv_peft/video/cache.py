@@ -125,5 +125,12 @@ class VideoCache:
 
 
 def video_key(path: str | os.PathLike, videos: Path) -> str:
-    """Name of a video in the index: its path below the folder of videos."""
-    return Path(os.path.relpath(Path(os.fsdecode(path)).resolve(), videos)).as_posix()
+    """Name of a video in the index: its path below the folder of videos.
+
+    Links below the folder are names like others, wherever they lead; `videos` itself has none in it.
+    """
+    absolute = Path(os.path.abspath(os.fsdecode(path)))
+    for folder in absolute.parents:
+        if os.path.realpath(folder) == str(videos):
+            return absolute.relative_to(folder).as_posix()
+    return Path(os.path.relpath(os.path.realpath(absolute), videos)).as_posix()

@@ -1,5 +1,6 @@
 """Videos and captions -> what CLIP with MV-Adapter takes."""
 
+import html
 import inspect
 import os
 from collections.abc import Sequence
@@ -34,7 +35,8 @@ class MVProcessor(ProcessorMixin):
         max_frames: the most frames of a video.
         max_text_tokens: the most BPE tokens of a caption, begin and end tokens included.
         frame_sampling: which frames stand for a video that has more; see `mv_peft.video.sampling`.
-        preprocessing: `exact`, as Transformers to the bit, or `fast`, within 2/255 of it.
+        preprocessing: `exact`, as Transformers to the bit; `fast`, within 2/255 of it; or `official`, as OpenAI's CLIP
+            and the authors' program to the bit, whose crop may lie a pixel aside.
         video_backend: decoder of the files, see the `backend` of `read_frames`.
         adapter_config: an `MVAdapterConfig`, whose `max_frames` and `max_text_tokens` then rule.
 
@@ -94,8 +96,8 @@ class MVProcessor(ProcessorMixin):
         """Captions and videos to a batch.
 
         Args:
-            text: a caption, or a list of them. One of more than `max_text_tokens` tokens is truncated as CLIP does it:
-                the begin token, the first words, the end token.
+            text: a caption, or a list of them. HTML's entities in it become what they stand for. One of more than
+                `max_text_tokens` tokens is truncated as CLIP does it: the begin token, the first words, the end token.
             videos: a video, or a list of them. A video is a path, a `VideoFrames`, uint8 frames as an array or tensor
                 (frames, height, width, 3), or, within the list, a list of RGB pictures. Of frames given beyond
                 `max_frames`, the index rule of `frame_sampling` keeps some; one frame a second is a matter of files.
@@ -114,7 +116,10 @@ class MVProcessor(ProcessorMixin):
             raise ValueError("A batch needs `text`, `videos` or both, got neither.")
         batch = BatchFeature()
         if text is not None:
-            captions = [text] if isinstance(text, str) else list(text)
+            # Twice, as CLIP's own program does: captions from the web hold `&amp;quot;`.
+            captions = [
+                html.unescape(html.unescape(caption)) for caption in ([text] if isinstance(text, str) else text)
+            ]
             if not captions:
                 raise ValueError("`text` must hold at least one caption, got none.")
             batch.update(

@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-from mv_peft.cli.data import DATASETS, OWN
+from mv_peft.cli.data_options import DATASETS, OWN
 from mv_peft.cli.main import main
 from mv_peft.data import BENCHMARKS
 from mv_peft.video import write_video

@@ -62,6 +62,17 @@ def test_msrvtt_from_files_with_captions_by_video(msrvtt, write):
     assert (record.video_id, record.captions, record.start_seconds) == ("video0", ("x", "y"), None)
 
 
+def test_msrvtt_in_the_form_of_coco(msrvtt, write):
+    annotations = [{"id": n, "image_id": video, "caption": said} for n, (video, said) in enumerate(TRAIN_SENTENCES)]
+    write("annotation/MSR_VTT.json", {"info": {}, "images": [], "annotations": annotations})
+    (msrvtt / "MSRVTT_train.9k.csv").unlink()
+    write("structured-symlinks/train_list_jsfusion.txt", "video1\nvideo0\n")
+    assert captions(MSRVTT.load(msrvtt)) == {"video1": ("one", "uno"), "video0": ("zero",)}
+    write("annotation/MSR_VTT.json", {"annotations": [{"video_id": "video1", "caption": "one"}]})
+    with pytest.raises(AnnotationError, match=r"MSR_VTT.json, annotation 1: the video must be text, got None"):
+        MSRVTT.load(msrvtt)
+
+
 def test_msrvtt_full_splits_are_those_of_the_readme(msrvtt, write, caplog):
     write("MSRVTT_data.json", sentences(*((f"video{number}", "words") for number in range(10_000))))
     sizes = {}
@@ -128,6 +139,13 @@ def test_msvd_pickle_of_another_shape(msvd, write, content):
         MSVD.load(msvd)
 
 
+@pytest.mark.parametrize("name", ["msvd_train.json", "msvd_ret_train.json"])
+def test_msvd_with_captions_by_video(write, empty_videos, tmp_path, name):
+    write(name, [{"video_id": "a_1_2", "video": "a_1_2.avi", "caption": ["x", "y"]}])
+    empty_videos("a_1_2.avi")
+    assert captions(MSVD.load(tmp_path)) == {"a_1_2": ("x", "y")}
+
+
 def test_lsmdc(write, empty_videos, tmp_path):
     clip = "1004_Some_Film_00.01.43.655-00.01.47.807"
     times = "00.01.43.655\t00.01.47.807\t00.01.43.655\t00.01.47.807"
@@ -168,8 +186,9 @@ def test_didemo_moments_are_those_most_annotators_chose(didemo):
     assert moments == [(20.0, 25.0), (5.0, 15.0), (10.0, 15.0), (0.0, 5.0)]
 
 
-def test_didemo_with_captions_by_video(write, empty_videos, tmp_path):
-    write("didemo_ret_val.json", [{"video": "1@N0_2.mp4", "caption": ["a dog", "runs"]}])
+@pytest.mark.parametrize("name", ["didemo_ret_val.json", "didemo_val.json"])
+def test_didemo_with_captions_by_video(write, empty_videos, tmp_path, name):
+    write(name, [{"video": "1@N0_2.mp4", "caption": ["a dog", "runs"]}])
     empty_videos("1@N0_2.mp4")
     (record,) = DIDEMO.load(tmp_path, "val")
     assert (record.captions, record.end_seconds) == (("a dog runs",), 30.0)
@@ -192,8 +211,9 @@ def test_activitynet_joins_sentences_and_finds_files_without_the_prefix(write, e
     assert (videos[0].start_seconds, videos[0].end_seconds) == (None, None)
 
 
-def test_activitynet_as_a_list(write, empty_videos, tmp_path):
-    write("anet_ret_val_1.json", [{"video": "v_b.mp4", "caption": ["One.", "Two."]}])
+@pytest.mark.parametrize("name", ["anet_ret_val_1.json", "activitynet_captions_val1.json"])
+def test_activitynet_as_a_list(write, empty_videos, tmp_path, name):
+    write(name, [{"video": "v_b.mp4", "caption": ["One.", "Two."]}])
     empty_videos("v_b.mp4")
     assert captions(ACTIVITYNET.load(tmp_path, "test")) == {"v_b": ("One. Two.",)}
 
@@ -220,6 +240,16 @@ def test_another_size_than_the_published_is_a_warning_with_both_numbers(msvd, wr
     assert "msvd/train has 3 captions in these files, 48,774 are published." in caplog.text
     with pytest.raises(AnnotationError, match="has 2 videos in these files, 1,200 are published"):
         MSVD.load(msvd, strict=True)
+
+
+@pytest.mark.parametrize("sentences", [1, 2])
+def test_paragraphs_that_are_joined_already_are_no_warning(write, empty_videos, tmp_path, caplog, sentences):
+    said = [["One.", "Two."][:sentences] for _ in range(4_917)]
+    write("anet_ret_val_1.json", [{"video": f"v_{n}.mp4", "caption": captions} for n, captions in enumerate(said)])
+    empty_videos("v_0.mp4")
+    ACTIVITYNET.load(tmp_path, "test")
+    assert ("9,834 captions in these files, 17,505 are published" in caplog.text) == (sentences == 2)
+    assert ("are published" in caplog.text) == (sentences == 2)
 
 
 def test_the_published_size_is_no_warning(write, empty_videos, tmp_path, caplog):

@@ -129,6 +129,27 @@ def test_a_changed_file_is_decoded_again(tmp_path):
     assert build(tmp_path, tmp_path / "cache", retry=True).num_cached == 1
 
 
+def test_links_are_videos_of_the_folder(folder, tmp_path, monkeypatch):
+    """The clips of a benchmark often are links into another disk."""
+    links = tmp_path / "links"
+    (links / "sub").mkdir(parents=True)
+    (links / "clip.mp4").symlink_to(folder / "one.mp4")
+    (links / "sub" / "more").symlink_to(folder / "sub")
+    (links / "loop.mp4").symlink_to("loop.mp4")
+    (tmp_path / "elsewhere").symlink_to(links)
+    paths = ["clip.mp4", "sub/more/lång.mp4", "loop.mp4"]
+    report = build_cache(tmp_path / "cache", links, [links / path for path in paths])
+    assert (report.num_cached, list(report.unreadable)) == (2, ["loop.mp4"])
+    cache = VideoCache(tmp_path / "cache")
+    assert list(cache.entries) == paths
+    monkeypatch.setattr("mv_peft.video.cache.read_frames", no_decoding)
+    monkeypatch.chdir(tmp_path)
+    for root in (links, tmp_path / "elsewhere", "links", "links/../elsewhere"):
+        got = cache.read_frames(f"{root}/sub/more/lång.mp4", 12, "fps_uniform")
+        assert len(got) == 10
+    assert len(cache.read_frames(links / "clip.mp4", 12, "fps_uniform")) == 1
+
+
 def test_damage_is_found(folder, tmp_path):
     build(folder, tmp_path / "c")
     data = tmp_path / "c" / "data.bin"

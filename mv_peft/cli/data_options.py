@@ -1,0 +1,102 @@
+"""What commands share to name captioned videos: the options, the split that they name, and how its frames are read."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..data import CaptionedVideos, VideoRecord
+    from ..video import VideoFrames
+
+OWN = "own"
+# Written out, so that `mv-peft --help` need not import torch.
+DATASETS = ("activitynet", "didemo", "lsmdc", "msrvtt", "msvd", "vatex", OWN)
+
+
+def add_source_options(parser: argparse.ArgumentParser) -> None:
+    """`--dataset`, `--root` and `--videos`: where annotations and videos are."""
+    parser.add_argument("--dataset", required=True, choices=DATASETS, metavar="NAME", help=", ".join(DATASETS))
+    parser.add_argument(
+        "--root", required=True, type=Path, metavar="DIR", help="the annotation files; a file or folder for `own`"
+    )
+    parser.add_argument("--videos", type=Path, metavar="DIR", help="the videos (default: below --root)")
+    parser.set_defaults(refuse=parser.error)
+
+
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+    """The options of a command that reads videos, for `load_split` and `frame_reader`."""
+    add_source_options(parser)
+    parser.add_argument("--cache", type=Path, metavar="CACHE", help="frames that `mv-peft cache` stored")
+    parser.add_argument(
+        "--skip-videos",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="ID",
+        help="videos to leave out; `@FILE` for a file of an id a line, as ids that begin with a hyphen need",
+    )
+    parser.add_argument("--strict", action="store_true", help="missing videos are an error, not a warning")
+    parser.add_argument(
+        "--num-workers", type=int, default=0, metavar="N", help="processes that read videos (default: 0, this one)"
+    )
+
+
+def check_data_options(args: argparse.Namespace) -> None:
+    """Refuses values that make no sense, as a mistake in the arguments."""
+    if args.num_workers < 0:
+        args.refuse(f"`--num-workers` must not be negative, got {args.num_workers}.")
+
+
+def load_split(args: argparse.Namespace, split: str) -> CaptionedVideos:
+    """Loads a split of the data set that the options name.
+
+    Args:
+        args: With the options of `add_data_options`.
+        split: One of the benchmark's. Own data has no splits: it is all that `--root` names.
+
+    Raises:
+        AnnotationError: A file is missing or malformed, no video is there, or `--strict`.
+        ValueError: Unknown split, or `--skip-videos` names a video that is not in it.
+    """
+    from ..data import BENCHMARKS, CaptionedVideos
+
+    skipped = [video for given in args.skip_videos for video in _ids(given)]
+    if args.dataset == OWN:
+        return CaptionedVideos.load(args.root, videos=args.videos, strict=args.strict, skip_videos=skipped)
+    return BENCHMARKS[args.dataset].load(args.root, split, videos=args.videos, strict=args.strict, skip_videos=skipped)
+
+
+def frame_reader(args: argparse.Namespace, records: Sequence[VideoRecord]) -> Callable[..., VideoFrames]:
+    """Reads frames as `mv_peft.video.read_frames` does: out of `--cache`, where that holds them.
+
+    Args:
+        args: With the options of `add_data_options`.
+        records: What shall be read.
+
+    Raises:
+        CacheError: The folder holds no cache, or one that knows none of these videos and would change nothing.
+    """
+    from ..errors import CacheError
+    from ..video import VideoCache, read_frames
+
+    if args.cache is None:
+        return read_frames
+    folder = args.videos or (args.root if args.root.is_dir() else args.root.parent)
+    for videos in (None, folder):  # as the cache was made; or moved since, with its videos
+        cache = VideoCache(args.cache, videos)
+        if any(record.path is not None and cache.find(record.path) is not None for record in records):
+            return cache.read_frames
+    raise CacheError(
+        f"The cache '{args.cache}' holds none of these {len(records)} videos, as they are now. "
+        "Make it anew by `mv-peft cache`, or leave `--cache` out."
+    )
+
+
+def _ids(given: str) -> list[str]:
+    if not given.startswith("@"):
+        return [given]
+    lines = Path(given[1:]).read_text(encoding="utf-8").splitlines()
+    return [line.strip() for line in lines if line.strip()]

@@ -1,0 +1,212 @@
+"""Exact places of embeddings among each other, block by block: memory does not grow with the similarity matrix.
+
+A product of matrices rounds the same dot product differently from one place of a matrix to another, so that a video and
+its copy, or one video in blocks of two sizes, may not be level. Here the product, in float32, decides only what is
+farther from the own target's score than it can be wrong by,
+
+    |float32 dot product - exact| <= n u / (1 - n u) |t| |v|        n: dim, u: 2^-24
+
+(Higham, Accuracy and Stability of Numerical Algorithms, section 3.1; whatever the order of summation). The few pairs
+within that margin are scored anew in float64, by operations on single elements in a fixed order: there equal vectors
+have equal scores wherever they stand, and ties are ties.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from .metrics import Places, check_video_of_caption
+
+# A block of scores and its comparisons stay in a core's cache; products of this size run at full speed.
+ROWS, COLUMNS = 1024, 2048
+_PAIRS_AT_ONCE = 8192
+
+
+def embedding_places(
+    text_embeds: Tensor,
+    video_embeds: Tensor,
+    video_of_caption: Tensor | None = None,
+    *,
+    rows: int = ROWS,
+    columns: int = COLUMNS,
+) -> tuple[Places, Places]:
+    """Places from text to video and from video to text, of which the similarity is the dot product.
+
+    Exact, ties included, whatever the size of blocks; both directions are counted on one product. The protocol for
+    several captions a video is that of `retrieval_metrics`.
+
+    Args:
+        text_embeds: (captions, dim), float32.
+        video_embeds: (videos, dim), float32.
+        video_of_caption: The number of each caption's video, (captions,), int64; None if caption i describes video i.
+        rows: Captions a block, more if a video has more.
+        columns: Videos a block.
+
+    Returns:
+        Places of the captions' own videos, and of the videos' own captions.
+
+    Raises:
+        ValueError: If shapes do not fit, or an embedding holds NaN or infinity.
+    """
+    _check("text_embeds", text_embeds)
+    _check("video_embeds", video_embeds)
+    if text_embeds.shape[1] != video_embeds.shape[1]:
+        raise ValueError(
+            f"`text_embeds` and `video_embeds` must have one dim, got {text_embeds.shape[1]} and "
+            f"{video_embeds.shape[1]}."
+        )
+    if video_of_caption is None:
+        if len(text_embeds) != len(video_embeds):
+            raise ValueError(
+                f"{len(text_embeds)} captions of {len(video_embeds)} videos: say which is whose by `video_of_caption`."
+            )
+        video_of_caption = torch.arange(len(video_embeds))
+    check_video_of_caption(video_of_caption, len(text_embeds), len(video_embeds))
+    with _full_precision():
+        return _Counting(text_embeds, video_embeds, video_of_caption.to(text_embeds.device)).count(rows, columns)
+
+
+class _Counting:
+    """Counts of both directions; captions are put in an order in which those of a video are neighbours.
+
+    In that order videos of as many captions follow each other too, so that a block of rows can be seen as (videos,
+    captions of each), and the nearest caption of each video is a maximum over the second axis.
+    """
+
+    def __init__(self, text: Tensor, video: Tensor, video_of_caption: Tensor):
+        self.num_captions_of = video_of_caption.bincount(minlength=len(video))
+        self.sets = self.num_captions_of.argsort(stable=True)  # videos, by their number of captions
+        rank_of_video = self.sets.argsort()
+        self.captions = rank_of_video[video_of_caption].argsort(stable=True)
+        self.text, self.video = text[self.captions], video
+        self.own_of_text = video_of_caption[self.captions]
+        self.num_captions = self.num_captions_of[self.sets]
+        self.first_caption = self.num_captions.cumsum(0) - self.num_captions
+        text_norms, video_norms = text.double().norm(dim=1), video.double().norm(dim=1)
+        n_u = text.shape[1] * 2.0**-24
+        # One rounding more: the thresholds are float32 as well.
+        margin = (n_u / (1 - n_u) + 2.0**-23) * text_norms.max() * video_norms.max()
+        self.own_scores = _dot(self.text, video, torch.arange(len(text), device=text.device), self.own_of_text)
+        own_sets = torch.full((len(video),), -torch.inf, dtype=torch.float64, device=text.device)
+        self.own_set_scores = own_sets.scatter_reduce_(0, self.own_of_text, self.own_scores, "amax")
+        self.t2v = _Side(self.own_scores, margin)
+        self.v2t = _Side(self.own_set_scores, margin)
+
+    def count(self, rows: int, columns: int) -> tuple[Places, Places]:
+        buffer = self.text.new_empty(max(rows, int(self.num_captions.max())) * columns)
+        compared = torch.empty_like(buffer)
+        for first_set, num_sets, num_captions in self._row_blocks(rows):
+            top = int(self.first_caption[first_set])
+            text = self.text[top : top + num_sets * num_captions]
+            for left in range(0, len(self.video), columns):
+                video = self.video[left : left + columns]
+                scores = buffer[: len(text) * len(video)].view(len(text), len(video))
+                flags = compared[: scores.numel()].view_as(scores)
+                torch.mm(text, video.T, out=scores)
+                caption, of_block = self.t2v.count(scores, flags, slice(top, top + len(text)), dim=1)
+                self._settle_t2v(top + caption, left + of_block)
+                if num_captions > 1:
+                    scores = scores.view(num_sets, num_captions, -1).amax(dim=1)
+                    flags = flags[:num_sets]
+                of_rows, of_block = self.v2t.count(scores, flags, slice(left, left + len(video)), dim=0)
+                self._settle_v2t(first_set + of_rows, left + of_block)
+        t2v_in_order = torch.empty_like(self.captions).index_put_(
+            (self.captions,), torch.arange(len(self.captions), device=self.captions.device)
+        )
+        t2v = Places(self.t2v.nearer[t2v_in_order], self.t2v.level[t2v_in_order])
+        return t2v, Places(self.v2t.nearer, self.v2t.level)
+
+    def _row_blocks(self, rows: int) -> Iterator[tuple[int, int, int]]:
+        """First set, number of sets and captions of each, in the order of sets."""
+        first = 0
+        for num_captions, num_sets in zip(*self.num_captions.unique(return_counts=True), strict=True):
+            at_once = max(1, rows // int(num_captions))
+            last = first + int(num_sets)
+            for start in range(first, last, at_once):
+                yield start, min(at_once, last - start), int(num_captions)
+            first = last
+
+    def _settle_t2v(self, captions: Tensor, videos: Tensor) -> None:
+        self.t2v.settle(captions, _dot(self.text, self.video, captions, videos))
+
+    def _settle_v2t(self, sets: Tensor, videos: Tensor) -> None:
+        num_captions = self.num_captions[sets]
+        pair = torch.arange(len(sets), device=sets.device).repeat_interleave(num_captions)
+        before = num_captions.cumsum(0) - num_captions
+        captions = self.first_caption[sets][pair] + torch.arange(len(pair), device=sets.device) - before[pair]
+        scores = torch.full((len(sets),), -torch.inf, dtype=torch.float64, device=sets.device)
+        scores.scatter_reduce_(0, pair, _dot(self.text, self.video, captions, videos[pair]), "amax")
+        self.v2t.settle(videos, scores)
+
+
+class _Side:
+    """The counts of one direction."""
+
+    def __init__(self, own: Tensor, margin: Tensor):
+        self.own = own
+        self.above, self.below = (own + margin).float(), (own - margin).float()
+        self.nearer = torch.zeros(len(own), dtype=torch.int64, device=own.device)
+        self.level = torch.zeros_like(self.nearer)
+
+    def count(self, scores: Tensor, flags: Tensor, queries: slice, dim: int) -> tuple[Tensor, Tensor]:
+        """Counts what is nearer beyond doubt; returns rows and columns of what is in doubt.
+
+        Args:
+            scores: A block.
+            flags: Room for as many numbers. Counted in floats: that is several times as fast as in booleans.
+            queries: Which of the queries the block belongs to.
+            dim: The dimension of their targets.
+        """
+        above, below = self.above[queries].unsqueeze(dim), self.below[queries].unsqueeze(dim)
+        sure = torch.gt(scores, above, out=flags).sum(dim=dim)
+        possible = torch.ge(scores, below, out=flags).sum(dim=dim)
+        self.nearer[queries] += sure.long()
+        open_ = (possible != sure).nonzero().flatten()
+        if len(open_) == 0:
+            return open_, open_
+        candidates = scores.index_select(1 - dim, open_)
+        above, below = above.index_select(1 - dim, open_), below.index_select(1 - dim, open_)
+        found = ((candidates >= below) & (candidates <= above)).nonzero()
+        return (open_[found[:, 0]], found[:, 1]) if dim == 1 else (found[:, 0], open_[found[:, 1]])
+
+    def settle(self, queries: Tensor, scores: Tensor) -> None:
+        """Counts by exact scores what was in doubt."""
+        own = self.own[queries]
+        self.nearer.index_add_(0, queries, (scores > own).long())
+        self.level.index_add_(0, queries, (scores == own).long())
+
+
+def _dot(left: Tensor, right: Tensor, left_rows: Tensor, right_rows: Tensor) -> Tensor:
+    """Dot products of pairs of rows in float64, equal for equal vectors: halves are added until one number is left."""
+    results = []
+    for lefts, rights in zip(left_rows.split(_PAIRS_AT_ONCE), right_rows.split(_PAIRS_AT_ONCE), strict=True):
+        terms = left[lefts].double() * right[rights].double()
+        while terms.shape[1] > 1:
+            half = (terms.shape[1] + 1) // 2
+            terms[:, : terms.shape[1] - half] += terms[:, half:]
+            terms = terms[:, :half]
+        results.append(terms.flatten())
+    return torch.cat(results)
+
+
+def _check(name: str, embeds: Tensor) -> None:
+    if embeds.ndim != 2 or 0 in embeds.shape or embeds.dtype != torch.float32:
+        raise ValueError(f"`{name}` must be float32 of shape (rows, dim), got {embeds.dtype} {tuple(embeds.shape)}.")
+    invalid = (~embeds.isfinite()).any(dim=1).nonzero().flatten().tolist()
+    if invalid:
+        raise ValueError(f"`{name}` holds NaN or infinity in {len(invalid)} rows, first in row {invalid[0]}.")
+
+
+@contextmanager
+def _full_precision() -> Iterator[None]:
+    """Float32 products in float32, which the margin is for, not in the bfloat16 or TF32 that may have been allowed."""
+    allowed = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(allowed)

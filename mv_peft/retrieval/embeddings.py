@@ -1,0 +1,90 @@
+"""What a model makes of a set of captioned videos, kept."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ..errors import CheckpointError
+from .metrics import check_video_of_caption
+
+_TENSORS, _NAMES = "embeddings.safetensors", "embeddings.json"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class RetrievalEmbeddings:
+    """Embeddings of captions and videos, as unit vectors, and what belongs together.
+
+    Attributes:
+        text_embeds: (captions, dim), float32, on the CPU.
+        video_embeds: (videos, dim), likewise.
+        video_of_caption: The number of each caption's video, (captions,), int64.
+        video_ids: Of each video; the moments of a video share it.
+        captions: The texts.
+        skipped: Ids of videos that could not be read and were left out, with their captions.
+
+    Raises:
+        ValueError: If the numbers of rows do not fit each other.
+    """
+
+    text_embeds: Tensor
+    video_embeds: Tensor
+    video_of_caption: Tensor
+    video_ids: tuple[str, ...]
+    captions: tuple[str, ...]
+    skipped: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, embeds, names in (
+            ("text_embeds", self.text_embeds, self.captions),
+            ("video_embeds", self.video_embeds, self.video_ids),
+        ):
+            if embeds.ndim != 2 or len(embeds) != len(names):
+                raise ValueError(f"`{name}` must have {len(names)} rows, one a name, got {tuple(embeds.shape)}.")
+        check_video_of_caption(self.video_of_caption, len(self.captions), len(self.video_ids))
+
+    def __repr__(self) -> str:
+        skipped = f", {len(self.skipped)} videos skipped" if self.skipped else ""
+        return (
+            f"RetrievalEmbeddings({len(self.captions)} captions of {len(self.video_ids)} videos, "
+            f"dim {self.text_embeds.shape[1]}{skipped})"
+        )
+
+    def save(self, folder: str | os.PathLike) -> None:
+        """Writes `embeddings.safetensors` and `embeddings.json` into a folder, which is made if need be."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {name: getattr(self, name).contiguous() for name in _TENSOR_NAMES}
+        names = {"schema": 1, **{name: list(getattr(self, name)) for name in _LIST_NAMES}}
+        # Each under another name first: a run that is killed leaves no half file.
+        save_file(tensors, folder / f"{_TENSORS}.part")
+        (folder / f"{_NAMES}.part").write_text(json.dumps(names, ensure_ascii=False, indent=1), encoding="utf-8")
+        for name in (_TENSORS, _NAMES):
+            os.replace(folder / f"{name}.part", folder / name)
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike) -> RetrievalEmbeddings:
+        """Reads what `save` wrote; nothing is unpickled.
+
+        Raises:
+            CheckpointError: The folder does not hold both files of one set.
+        """
+        folder = Path(folder)
+        try:
+            tensors = load_file(folder / _TENSORS)
+            names: Any = json.loads((folder / _NAMES).read_text(encoding="utf-8"))
+            fields: dict[str, Any] = {name: tensors[name] for name in _TENSOR_NAMES}
+            return cls(**fields | {name: tuple(names[name]) for name in _LIST_NAMES})
+        except (OSError, SafetensorError, LookupError, TypeError, ValueError) as error:
+            raise CheckpointError(f"Cannot read embeddings in '{folder}': {error} Save them again.") from error
+
+
+_TENSOR_NAMES = ("text_embeds", "video_embeds", "video_of_caption")
+_LIST_NAMES = ("video_ids", "captions", "skipped")

@@ -1,0 +1,127 @@
+"""What a training writes down: `run.json` for whoever ran it, `metrics.json` for everyone."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import accelerate
+import peft
+import torch
+import transformers
+from torch import nn
+
+from ..errors import TrainingError
+from .settings import TrainSettings
+
+RUN_FILE = "run.json"
+METRICS_FILE = "metrics.json"
+_WEIGHTS = ("adapter_model.safetensors", "model.safetensors")
+_ADAPTER_FILES = ("adapter_config.json", "config.json", *_WEIGHTS)
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What a training is about, as it is to be written down.
+
+    Attributes:
+        dataset: Name of the data set.
+        method: What is trained: "mv_adapter", for example.
+        base_model: Name, revision, architecture and fingerprint of the CLIP.
+        train: What is trained on, in words.
+        validation: What the best adapter is chosen on, in words.
+        selected_on: The split that the best adapter is chosen on: "validation", or "test", which must be said.
+        command: The command line.
+        synthetic: Whether the videos were rendered.
+    """
+
+    dataset: str
+    method: str
+    base_model: Mapping[str, Any]
+    train: str
+    validation: str
+    selected_on: str = "validation"
+    command: str = ""
+    synthetic: bool = False
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that makes one training another one; the command may be put differently."""
+        return {name: value for name, value in asdict(self).items() if name != "command"}
+
+
+def begin_run(settings: TrainSettings, facts: RunFacts, *, resume: bool) -> dict[str, Any]:
+    """What the folder knows of a training that was interrupted, if it is this one; nothing if it holds none.
+
+    Raises:
+        TrainingError: If it holds a training, and `resume` is false or that was another training.
+    """
+    file = settings.output / RUN_FILE
+    if not file.exists():
+        return {}
+    if not resume:
+        raise TrainingError(f"'{settings.output}' holds a training. Resume it, or choose another folder.")
+    before = json.loads(file.read_text(encoding="utf-8"))
+    now = json.loads(json.dumps({"settings": settings.as_json(), "facts": facts.identity}))
+    differences = TrainSettings.differences(before["settings"], now["settings"])
+    differences += TrainSettings.differences(before["facts"], now["facts"])
+    if differences:
+        raise TrainingError(
+            f"'{settings.output}' holds another training ({'; '.join(differences)}). "
+            "Resume it with its own settings, or choose another folder."
+        )
+    return before
+
+
+def write_run(settings: TrainSettings, facts: RunFacts, before: Mapping[str, Any], **more: Any) -> None:
+    """Writes `run.json`: settings, facts, the commands so far, versions, and `more`."""
+    commands = list(before.get("commands", []))
+    commands += [] if facts.command in commands else [facts.command]
+    record = {"settings": settings.as_json(), "facts": facts.identity, "commands": commands, "versions": versions()}
+    write_json(settings.output / RUN_FILE, {**before, **record, **more})
+
+
+def publish_adapter(best: Path, output: Path) -> int:
+    """Copies the best adapter, or the whole model where that was trained, and gives the bytes of its weights."""
+    size = 0
+    for name in _ADAPTER_FILES:
+        if (best / name).exists():
+            shutil.copyfile(best / name, output / name)
+            size += (best / name).stat().st_size if name in _WEIGHTS else 0
+    return size
+
+
+def adapter_facts(model: nn.Module, method: str, num_bytes: int) -> dict[str, Any]:
+    """The "adapter" of `metrics.json`."""
+    return {
+        "method": method,
+        "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "total_parameters": sum(p.numel() for p in model.parameters()),
+        "bytes": num_bytes,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of mv_peft and what it computes with."""
+    from .. import __version__
+
+    return {
+        "mv_peft": __version__,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "peft": peft.__version__,
+        "accelerate": accelerate.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes a file that is there whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    partial.replace(path)

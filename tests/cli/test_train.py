@@ -1,0 +1,214 @@
+"""`mv-peft train` on rendered clips: what it says, what it writes, and that a kill loses nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+
+import mv_peft.demo
+from mv_peft.cli.main import main
+from mv_peft.data import CaptionedVideos
+from mv_peft.demo.clips import write_clips
+from mv_peft.demo.pretrained import load_tiny_clip
+from mv_peft.demo.world import sample_pairs
+from mv_peft.retrieval import evaluate_retrieval
+from mv_peft.video import MVProcessor
+
+TINY_CLIP = Path(mv_peft.demo.__file__).parent / "tiny_clip"
+ROOT = Path(__file__).parent.parent.parent
+NUM_CLIPS = 36
+
+
+@pytest.fixture(autouse=True)
+def other_algorithms_again():
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clips")
+    write_clips([clip for pair in sample_pairs("train", NUM_CLIPS // 2, 0) for clip in pair], folder)
+    return folder / "captions.csv"
+
+
+def command(clips, output, *options):
+    named = {"--model": TINY_CLIP, "--dataset": "own", "--root": clips, "--output": output, "--max-text-tokens": 16}
+    named |= {"--batch-size": 8, "--max-steps": 5, "--eval-steps": 2, "--save-steps": 2, "--learning-rate": 1e-2}
+    named |= {"--validation-fraction": 0.3, "--set": "bottleneck_dim=8", "--sampling": "clip4clip"}
+    return ["train", *(str(word) for pair in named.items() for word in pair), *options]
+
+
+def start(arguments, *launcher):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    words = [sys.executable, *launcher, "-m", "mv_peft", *arguments]
+    return subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def adapter(folder):
+    return load_file(folder / "adapter_model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def finished(clips, tmp_path_factory):
+    """A training from the command line, in a process of its own, and what that printed."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    process = start(command(clips, folder, "--synthetic", "--chunk-size", "3"))
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    return folder, out, err
+
+
+def test_says_what_will_be_trained_and_what_came_out(finished):
+    folder, out, err = finished
+    for said in (
+        "mv_adapter on tiny_clip: 27,672 of 624,889 parameters (4.43%)",
+        "22 in an epoch (all)",
+        "5, 2 in an epoch; 8 pairs each, shared by 1 process, 3 at a time",
+        "modern: AdamW, learning rate 0.01, weight decay 0.01, gradients clipped to 1, fp32",
+        "activations of 3 pairs",
+        "t2v R@1",
+        str(folder),
+    ):
+        assert said in out
+    assert err.splitlines()[0].startswith("Before training: t2v R@1 ")
+    assert [line.split(":")[0] for line in err.splitlines()[1:]] == ["Step 2 of 5", "Step 4 of 5", "Step 5 of 5"]
+
+
+def test_writes_adapter_processor_figures_curve_and_record(finished, clips):
+    folder, *_ = finished
+    record = json.loads((folder / "metrics.json").read_text())
+    assert record["schema"] == 1
+    assert record["base_model"]["name"] == "tiny_clip"
+    assert record["data"]["synthetic"] is True
+    assert (record["data"]["split"], record["data"]["videos"]) == ("validation", 14)
+    training = record["training"]
+    assert (training["steps"], training["batch_size"], training["selected_on"]) == (5, 8, "validation")
+    assert record["adapter"]["bytes"] == (folder / "adapter_model.safetensors").stat().st_size
+    assert str(folder.parent) not in (folder / "metrics.json").read_text()
+
+    run = json.loads((folder / "run.json").read_text())
+    assert run["commands"][0].startswith("mv-peft train --model ")
+    assert run["settings"]["chunk_size"] == 3
+    assert {"torch", "transformers", "peft", "mv_peft"} <= run["versions"].keys()
+    assert [entry["step"] for entry in run["history"] if "eval_t2v R@1" in entry] == [0, 2, 4, 5]
+    assert sum("loss" in entry for entry in run["history"]) == 5
+    assert (folder / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+    # The files alone give the figures again.
+    model = PeftModel.from_pretrained(load_tiny_clip(), folder)
+    processor = MVProcessor.from_pretrained(folder)
+    _, validation = CaptionedVideos.load(clips).carve_validation(0.3)
+    result = evaluate_retrieval(model, processor, validation, sampling="clip4clip", progress=False)
+    assert result.metrics == record["metrics"]
+    best = max(entry["eval_t2v R@1"] for entry in run["history"] if entry["step"] and "eval_t2v R@1" in entry)
+    assert result.metrics["t2v R@1"] == best
+
+
+def test_the_same_command_gives_the_same_adapter(finished, clips, tmp_path, capsys):
+    assert main(command(clips, tmp_path / "run", "--synthetic", "--chunk-size", "3")) == 0
+    assert (tmp_path / "run/adapter_model.safetensors").read_bytes() == (
+        finished[0] / "adapter_model.safetensors"
+    ).read_bytes()
+    other = tmp_path / "other"
+    assert main(command(clips, other, "--synthetic", "--chunk-size", "3", "--seed", "1")) == 0
+    assert not all(torch.equal(value, adapter(finished[0])[name]) for name, value in adapter(other).items())
+    capsys.readouterr()
+
+
+def test_killed_and_resumed_it_is_the_same_to_the_bit(finished, clips, tmp_path):
+    arguments = command(clips, tmp_path / "run", "--synthetic", "--chunk-size", "3", "--resume")
+    process = start(arguments)
+    deadline = time.monotonic() + 200
+    while not list(tmp_path.glob("run/training/checkpoint-*/complete")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert not (tmp_path / "run/metrics.json").exists()
+    process = start(arguments)
+    _, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    assert "Resumed after step " in err
+    assert (tmp_path / "run/adapter_model.safetensors").read_bytes() == (
+        finished[0] / "adapter_model.safetensors"
+    ).read_bytes()
+
+
+def test_torchrun_gives_what_one_process_gives(finished, clips, tmp_path):
+    launcher = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--rdzv-backend", "c10d")
+    process = start(command(clips, tmp_path / "run", "--synthetic"), *launcher, "--rdzv-endpoint", "127.0.0.1:0")
+    out, err = process.communicate(timeout=280)
+    assert process.returncode == 0, err
+    assert out.count("shared by 2 processes") == 1
+    assert err.count("Before training") == 1
+    record = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert record["training"]["num_processes"] == 2
+    expected = adapter(finished[0])
+    for name, value in adapter(tmp_path / "run").items():
+        torch.testing.assert_close(value, expected[name], rtol=0, atol=1e-3, msg=name)
+    assert record["metrics"]["t2v mean rank"] == pytest.approx(
+        json.loads((finished[0] / "metrics.json").read_text())["metrics"]["t2v mean rank"], rel=0.1
+    )
+
+
+def test_a_dry_run_trains_nothing(clips, tmp_path, capsys):
+    assert main(command(clips, tmp_path / "run", "--dry-run")) == 0
+    assert "27,672 of 624,889 parameters" in capsys.readouterr().out
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_training_is_not_overwritten(finished, clips, capsys):
+    folder, *_ = finished
+    before = (folder / "adapter_model.safetensors").read_bytes()
+    assert main(command(clips, folder, "--synthetic", "--chunk-size", "3")) == 1
+    assert f"'{folder}' holds a training. Resume it" in capsys.readouterr().err
+    assert main(command(clips, folder, "--synthetic", "--chunk-size", "3", "--resume", "--seed", "7")) == 1
+    assert "holds another training (seed: 0, now 7)" in capsys.readouterr().err
+    assert (folder / "adapter_model.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--epochs", "3"], "`--epochs` has no effect with `--max-steps`"),
+        (["--select-on-test"], "`--select-on-test` needs a test split, which `--dataset own` does not have"),
+        (["--precision", "fp8"], "Unknown precision 'fp8'. Choose from: bf16, fp16, fp32."),
+        (["--batch-size", "0"], "`batch_size` must be positive, got 0."),
+        (["--set", "bottleneck_dim=-8"], "`--set` names 'bottleneck_dim' twice"),
+        (["--set", "bottle=3"], "Unknown field 'bottle' in `--set`"),
+        (["--max-text-tokens", "32"], "takes captions of at most 16 tokens, got 32. Give `--max-text-tokens 16`."),
+        (["--recipe", "papper"], "Unknown recipe 'papper'. Choose from: modern, paper."),
+        (["--captions", "some"], "Unknown captions 'some'. Choose from: all, one_per_video."),
+        (["--select-by", "R1"], "Unknown figure 'R1'. Choose from: t2v R@1,"),
+        (["--chunk-size", "few"], "must be a number or auto, got 'few'."),
+    ],
+)
+def test_mistakes_in_the_arguments(clips, tmp_path, capsys, options, message):
+    with pytest.raises(SystemExit) as error:
+        main(command(clips, tmp_path / "run", *options))
+    assert error.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_batch_that_cannot_be_filled(clips, tmp_path, capsys):
+    assert main(command(clips, tmp_path / "run", "--batch-size", "23")) == 1
+    assert "22 pairs do not fill a batch of 23." in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_videos_of_a_bad_batch_are_named(clips, tmp_path, capsys):
+    assert main(command(clips, tmp_path / "run", "--learning-rate", "1e30")) == 1
+    assert "at step " in capsys.readouterr().err
