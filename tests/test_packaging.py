@@ -28,7 +28,7 @@ PROJECT = PYPROJECT["project"]
 # Needed by what we call, though no file of ours imports them.
 NEEDED_BY_OTHERS = {
     "accelerate": "transformers.Trainer",
-    "jinja2": "huggingface_hub.ModelCard",
+    "Jinja2": "huggingface_hub.ModelCard",
     "pillow": "transformers' CLIP image processor",
 }
 # Where the name to import is not the name to install.

@@ -11,7 +11,8 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from .card_section import RECALLS, dataset_title, section
+from ..errors import CheckpointError
+from .card_section import dataset_title, method_title, section
 from .remote import AdapterInfo
 
 TEMPLATE = Path(__file__).parent / "card.md"
@@ -31,7 +32,7 @@ _CITATION = """@inproceedings{jin2024mvadapter,
 }"""
 _LIMITS = (
     "The figures hold for the data, the split and the protocol that are named; nothing else was measured.",
-    "A score compares one video with one caption. It is no probability, and says nothing about unlike models' scores.",
+    "A score ranks videos for a caption, and captions for a video. It is no probability.",
     "What CLIP has learned from its data, biases included, is still there.",
 )
 _NOT_MULTI_VIEW = "MV-Adapter is here the one for video-text retrieval (arXiv 2301.07868), not the multi-view one."
@@ -47,9 +48,12 @@ def render_card(repo_id: str, adapters: Sequence[AdapterInfo], old: str | None =
 
     Returns:
         The same text for the same arguments.
+
+    Raises:
+        CheckpointError: If the metadata of the old one cannot be read.
     """
     adapters = sorted(adapters, key=lambda adapter: adapter.subfolder)
-    kept = None if old is None or _BLANK_CARD in old else ModelCard(old, ignore_metadata_errors=True)
+    kept = None if old is None or _BLANK_CARD in old else _read(old)
     card = ModelCard.from_template(
         _metadata(repo_id, adapters, kept), template_path=str(TEMPLATE), **_text(repo_id, adapters)
     )
@@ -57,14 +61,23 @@ def render_card(repo_id: str, adapters: Sequence[AdapterInfo], old: str | None =
     if kept is None:
         return text
     before, after = _own_words(kept.text)
-    head, _, made = text.partition(BEGIN)
-    return head + before + BEGIN + made.rstrip("\n") + after
+    metadata, _, made = text.partition(BEGIN)
+    return metadata + before + BEGIN + made.rstrip("\n") + after
 
 
 def is_synthetic(adapter: AdapterInfo) -> bool:
     """Whether an adapter is of a demo, or was trained on rendered clips."""
     data = adapter.record.data
     return bool(data.get("synthetic")) or str(data.get("dataset", "")).split("-")[0] in ("demo", "synthetic")
+
+
+def _read(card: str) -> ModelCard:
+    try:
+        return ModelCard(card, ignore_metadata_errors=True)
+    except Exception as error:
+        raise CheckpointError(
+            f"The metadata of the repository's README.md cannot be read ({type(error).__name__}). Mend or delete it."
+        ) from error
 
 
 def _own_words(text: str) -> tuple[str, str]:
@@ -116,7 +129,7 @@ def _eval_results(adapter: AdapterInfo, several: bool) -> list[EvalResult]:
             dataset_type=data["dataset"],
             dataset_name=title,
             dataset_split=data.get("split"),
-            metric_type=f"recall_at_{name.split('@')[1]}" if name in RECALLS else name.replace(" ", "_").lower(),
+            metric_type=name.replace("R@", "recall at ").replace(" ", "_").lower(),
             metric_name=f"{name}{of}",
             metric_value=value,
         )
@@ -143,17 +156,12 @@ def _text(repo_id: str, adapters: Sequence[AdapterInfo]) -> dict[str, Any]:
         "end": END,
         "title": title,
         "synthetic": notice,
-        "summary": f"{_count(len(adapters))} for a CLIP that stays as it is: videos by text, and text by videos.",
+        "summary": f"{_count(len(adapters))} for CLIP, to find videos by text and texts by video.",
         "overview": [part.overview for part in sections] if len(adapters) > 1 else [],
         "adapters": sections,
         "limits": [*_LIMITS, *([_NOT_MULTI_VIEW] if has_ours else [])],
         "citation": _CITATION if has_ours else "",
     }
-
-
-def method_title(adapter: AdapterInfo) -> str:
-    """The method's name as people write it."""
-    return "MV-Adapter" if adapter.method == "MV_ADAPTER" else adapter.method.replace("LORA", "LoRA").replace("_", " ")
 
 
 def _count(adapters: int) -> str:

@@ -21,7 +21,6 @@ _TITLES = {
 assert _TITLES.keys() == BENCHMARKS.keys()
 _DIRECTIONS = {"t2v": "text to video", "v2t": "video to text"}
 _FIGURES = ("R@1", "R@5", "R@10", "R@50", "median rank", "mean rank")
-RECALLS = {f"{direction} R@{k}" for direction in _DIRECTIONS for k in (1, 5, 10, 50)}
 
 
 @dataclass(frozen=True)
@@ -32,6 +31,7 @@ class Section:
         heading: Its subfolder.
         facts: Name and value of what is known.
         snippet: Python that loads it.
+        plain_peft: The call that loads it into a CLIP by PEFT alone.
         columns: Figures of the table.
         metrics: For each direction its figures.
         other_metrics: Name and value of those in neither direction.
@@ -41,6 +41,7 @@ class Section:
     heading: str
     facts: list[tuple[str, str]]
     snippet: str
+    plain_peft: str
     columns: list[str]
     metrics: list[tuple[str, list[str]]]
     other_metrics: list[tuple[str, str]]
@@ -56,6 +57,7 @@ def section(repo_id: str, adapter: AdapterInfo) -> Section:
         heading=adapter.subfolder or "Adapter",
         facts=[(name, value) for name, value in _facts(adapter).items() if value],
         snippet=_snippet(repo_id, adapter),
+        plain_peft=f"PeftModel.from_pretrained(clip, {_place(repo_id, adapter)})",
         columns=columns,
         metrics=[
             (title, [_figure(metrics.get(f"{direction} {figure}")) for figure in columns])
@@ -65,13 +67,20 @@ def section(repo_id: str, adapter: AdapterInfo) -> Section:
         other_metrics=[(plain(name), _figure(value)) for name, value in metrics.items() if name not in in_table],
         overview=[
             f"`{adapter.subfolder or 'root'}`",
-            plain(adapter.method),
+            method_title(adapter),
             _data_name(adapter.record.data),
             _figure(metrics.get("t2v R@1")),
             _figure(metrics.get("v2t R@1")),
             _megabytes(adapter.num_bytes),
         ],
     )
+
+
+def method_title(adapter: AdapterInfo) -> str:
+    """The method's name as people write it."""
+    if adapter.method == "MV_ADAPTER":
+        return "MV-Adapter"
+    return plain(adapter.method.replace("LORA", "LoRA").replace("_", " "))
 
 
 def dataset_title(dataset: str) -> str:
@@ -88,7 +97,7 @@ def _facts(adapter: AdapterInfo) -> dict[str, str]:
     record = adapter.record
     data, training, protocol = record.data, record.training, record.protocol
     return {
-        "Method": plain(adapter.method),
+        "Method": method_title(adapter),
         "Base model": _base(adapter),
         "Data": _data(data),
         "Videos and captions": _join(
@@ -155,17 +164,17 @@ def _parameters(adapter: Mapping[str, Any]) -> str:
 
 
 def _snippet(repo_id: str, adapter: AdapterInfo) -> str:
-    arguments = [f'"{repo_id}"']
-    if adapter.subfolder:
-        arguments.append(f'subfolder="{adapter.subfolder}"')
-    if adapter.base_model is None:
-        arguments.append('base_model="the-clip-it-was-trained-on"')
+    base_model = "" if adapter.base_model else ', base_model="the-clip-it-was-trained-on"'
     return (
         "import mv_peft\n\n"
-        f"model, processor = mv_peft.load({', '.join(arguments)})\n"
+        f"model, processor = mv_peft.load({_place(repo_id, adapter)}{base_model})\n"
         'batch = processor(text=["a dog catches a ball", "a man cooks"], videos=["video.mp4"])\n'
         "similarity = model(**batch).logits_per_text"
     )
+
+
+def _place(repo_id: str, adapter: AdapterInfo) -> str:
+    return f'"{repo_id}"' + (f', subfolder="{adapter.subfolder}"' if adapter.subfolder else "")
 
 
 def _some(form: str, value: Any) -> str:

@@ -116,6 +116,8 @@ def load(
         model = base
     else:
         model = PeftModel.from_pretrained(base, str(folder), adapter_name, is_trainable=is_trainable, config=config)
+    if not is_trainable:  # PEFT thaws an adapter's ParameterDict when it casts it to float32
+        model.set_requires_grad(adapter_name, requires_grad=False)
     if not isinstance(config, MVAdapterConfig):
         enable_video(model)
     return LoadedAdapter(model, _load_processor(folder, source, config, hub))

@@ -31,8 +31,10 @@ def read_config(folder: Path) -> PeftConfig:
     """The configuration in an adapter folder that anybody may have made.
 
     Raises:
-        CheckpointError: If it is damaged, out of bounds, of an unknown method, or asks for what is not the adapter's.
+        CheckpointError: If a file is missing or damaged, or the configuration is out of bounds, of an unknown method,
+            or asks for what is not the adapter's.
     """
+    weight_shapes(folder)
     settings = read_settings(folder / CONFIG_FILE)
     where = f"The configuration in '{folder.name}'"
     for key in _REFUSED:
@@ -45,9 +47,7 @@ def read_config(folder: Path) -> PeftConfig:
     try:
         config = PeftConfig.from_pretrained(str(folder))
     except KeyError as error:
-        raise CheckpointError(
-            f"{where} is of the method {error}, which this PEFT does not know. Update peft."
-        ) from error
+        raise CheckpointError(f"{where} is of the method {error}, unknown to this PEFT. Update peft.") from error
     except (ValueError, TypeError) as error:
         raise CheckpointError(f"{where} is refused: {error}") from error
     if config.is_prompt_learning or config.peft_type in _REFUSED_TYPES:

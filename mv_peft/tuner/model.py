@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import Tensor, nn
 
 from .adapter import TextAdapter, VideoAdapter
@@ -11,6 +12,7 @@ from .config import MVAdapterConfig
 from .fields import TOWERS, Tower
 from .layer import CANNOT_MERGE, MVAdapterLayer, MVAdapterLinear, SharedFactors
 from .layer_tuner import LayerTuner, num_layers
+from .switching import SwitchBoard
 from .tying import CrossModalityTying
 
 SHARED_FACTORS = "cross_modality_tying"  # where the factors live on the CLIP model
@@ -38,6 +40,30 @@ class MVAdapterModel(LayerTuner):
     tuner_layer_cls = MVAdapterLayer
     containers: ClassVar[tuple[str, ...]] = (SHARED_FACTORS, "mv_adapter_block", "mv_adapter_factors")
     cannot_merge = CANNOT_MERGE
+    _switch_board: SwitchBoard | None = None  # made at the first switch after adapters came or went
+
+    def inject_adapter(self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any) -> None:
+        """As in `CLIPTuner`."""
+        self._switch_board = None
+        super().inject_adapter(model, adapter_name, *args, **kwargs)
+        self._switch_board = None
+
+    def delete_adapter(self, adapter_name: str) -> None:
+        """As in `CLIPTuner`."""
+        self._switch_board = None
+        super().delete_adapter(adapter_name)
+        self._switch_board = None
+
+    def set_adapter(self, adapter_name: str | list[str], inference_mode: bool = False) -> None:
+        """Makes one or several adapters the active ones, as PEFT's own method does, in a fraction of its time."""
+        board = self._switch_board
+        if board is None or not board.is_current():
+            if any(isinstance(module, AuxiliaryTrainingWrapper) for module in self.model.modules()):
+                super().set_adapter(adapter_name, inference_mode)  # the modules of `modules_to_save` switch, too
+                return
+            board = self._switch_board = SwitchBoard(self.model)
+        board.switch([adapter_name] if isinstance(adapter_name, str) else adapter_name, inference_mode)
+        self.active_adapter = adapter_name
 
     @classmethod
     def _example_blocks(cls) -> list[nn.Module]:

@@ -35,6 +35,7 @@ def hub(tmp_path, monkeypatch) -> Iterator[Hub]:
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
         monkeypatch.setattr(client, "endpoint", running.endpoint)
         monkeypatch.setenv("HF_TOKEN", TOKEN)
+        monkeypatch.setenv("DISABLE_SAFETENSORS_CONVERSION", "true")  # a service on the real Hub
         monkeypatch.setattr(push, "_PAUSE_SECONDS", 0.01)
         names = ("config.json", "model.safetensors", "preprocessor_config.json", "tokenizer.json")
         running.add(CLIP, {name: (TINY_CLIP / name).read_bytes() for name in (*names, "tokenizer_config.json")})

@@ -12,7 +12,6 @@ import json
 import re
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -168,7 +167,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
 
-    do_GET = do_HEAD = do_POST = do_PUT = _serve
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _serve
 
     def _next_fault(self) -> Fault | None:
         with self.server.lock:
@@ -205,7 +204,7 @@ class _Handler(BaseHTTPRequestHandler):
             raise _Refusal(401, message="Invalid credentials in Authorization header")
         match = re.match(rf"/(?:api/models/)?{REPO}", unquote(self.url.path))
         repo = self.server.repos.get(match["repo"].removesuffix(".git")) if match else None
-        writes = self.command in ("POST", "PUT") and "lfs-storage" not in self.path
+        writes = self.command in ("POST", "PUT", "DELETE") and "lfs-storage" not in self.path
         if given is None and (writes or (repo is not None and repo.private)):
             raise _Refusal(401, "RepoNotFound" if repo else "", "Invalid username or password.")
 
@@ -259,6 +258,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.repos[repo] = Repo(private=asked.get("visibility") == "private")
         self.server.repos[repo].commit("main", {".gitattributes": b"*.safetensors filter=lfs\n"})
         self._json({"url": f"{self.server.endpoint}/{repo}", "name": repo})
+
+    def delete(self, body: bytes) -> None:
+        asked = json.loads(body)
+        if self.server.repos.pop(f"{asked['organization']}/{asked['name']}", None) is None:
+            raise _Refusal(404, "RepoNotFound", "Repository not found")
+        self._json({})
 
     def whoami(self, body: bytes) -> None:
         if self.headers.get("Authorization") is None:
@@ -395,6 +400,7 @@ def _git_hash(content: bytes) -> str:
 _API = rf"/api/models/{REPO}"
 _ROUTES: list[tuple[tuple[str, ...], str, Callable[..., None]]] = [
     (("POST",), "/api/repos/create", _Handler.create),
+    (("DELETE",), "/api/repos/delete", _Handler.delete),
     (("POST",), "/api/validate-yaml", _Handler.validate_yaml),
     (("GET",), "/api/whoami-v2", _Handler.whoami),
     (("GET",), rf"{_API}/refs", _Handler.refs),
@@ -410,11 +416,3 @@ _ROUTES: list[tuple[tuple[str, ...], str, Callable[..., None]]] = [
     (("POST",), "/lfs-verify", _Handler.verify),
     (("GET", "HEAD"), rf"/{REPO}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", _Handler.resolve),
 ]
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 5) -> bool:
-    """Whether the condition came true in time."""
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return condition()
