@@ -7,7 +7,11 @@ from .distributed import gather_with_grad
 from .loss import contrastive_loss, freeze_logit_scale
 from .memory import MemoryEstimate, estimate_memory
 from .optimizer import BertAdam, warmup_cosine, warmup_cosine_schedule
+from .progress import ProgressBar
 from .recipes import RECIPES, Recipe, get_recipe
+from .record import RunFacts
+from .run import TrainingRun, TrainOutcome, TrainPlan
+from .settings import TrainSettings
 from .trainer import RetrievalTrainer
 
 __all__ = [
@@ -15,9 +19,15 @@ __all__ = [
     "BertAdam",
     "MemoryEstimate",
     "PairCollator",
+    "ProgressBar",
     "Recipe",
     "RetrievalTrainer",
     "RetrievalTrainingArguments",
+    "RunFacts",
+    "TrainOutcome",
+    "TrainPlan",
+    "TrainSettings",
+    "TrainingRun",
     "cached_step",
     "contrastive_loss",
     "estimate_memory",

@@ -8,12 +8,12 @@ import torch
 from transformers import CLIPConfig, CLIPModel
 
 from mv_peft.cli.main import main
-from mv_peft.demo.clips import write_clips
+from mv_peft.demo.clips import concatenate, write_clips
 from mv_peft.demo.evaluation import twin_accuracy
 from mv_peft.demo.pretrained import TINY_CLIP, load_tiny_clip, load_tiny_processor
 from mv_peft.demo.run import run_demo
 from mv_peft.demo.settings import DemoSettings
-from mv_peft.demo.training import TwinPairs, collate_pairs
+from mv_peft.demo.training import TwinPairs
 from mv_peft.demo.world import sample_pairs
 
 
@@ -163,8 +163,7 @@ def test_twins_share_a_batch():
     rows = {"pixel_values": torch.arange(8), "input_ids": torch.arange(8) + 10}
     pairs = TwinPairs(rows)
     assert len(pairs) == 4
-    batch = collate_pairs([pairs[3], pairs[1]])
-    assert batch.pop("return_loss") is True
+    batch = concatenate([pairs[3], pairs[1]])
     assert batch["pixel_values"].tolist() == [6, 7, 2, 3]
     assert batch["input_ids"].tolist() == [16, 17, 12, 13]
 
