@@ -6,6 +6,7 @@ A checkpoint does not say `num_heads` and `scaling`, and `tying_position` only i
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import re
@@ -103,7 +104,7 @@ def _config(args: argparse.Namespace) -> MVAdapterConfig:
 
     # Not what a conversion cannot fill: CLIP's own modules, and a start of training.
     of_peft = {*PeftConfig.__dataclass_fields__, "modules_to_save", "init_weights"}
-    fields = [name for name in MVAdapterConfig.__dataclass_fields__ if name not in of_peft]
+    fields = sorted({field.name for field in dataclasses.fields(MVAdapterConfig)} - of_peft)
     names = [name for name, _ in args.settings]
     for name in names:
         if name not in fields:
