@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import re
 from collections.abc import Sequence
@@ -48,7 +49,7 @@ def mv_adapter_config(args: argparse.Namespace, default_preset: str | None = Non
 
     # Not what follows from the model, and not CLIP's own modules or a start of training.
     of_peft = {*PeftConfig.__dataclass_fields__, "modules_to_save", "init_weights"}
-    fields = given_fields(args, [name for name in MVAdapterConfig.__dataclass_fields__ if name not in of_peft])
+    fields = given_fields(args, sorted({field.name for field in dataclasses.fields(MVAdapterConfig)} - of_peft))
     preset = args.preset or default_preset
     try:
         return MVAdapterConfig.from_preset(preset, **fields) if preset else MVAdapterConfig(**fields)

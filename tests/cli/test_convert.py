@@ -176,6 +176,7 @@ def test_the_default_is_the_papers_setting(convert, tmp_path):
     [
         (["--set", "botleneck=8"], r"Unknown field 'botleneck' in `--set`. Choose from: bottleneck_dim, .* pre_norm"),
         (["--set", "inference_mode=true"], r"Unknown field 'inference_mode'"),
+        (["--set", "peft_method=lora"], r"Unknown field 'peft_method'"),
         (["--set", 'modules_to_save=["visual_projection"]'], r"Unknown field 'modules_to_save'"),
         (["--set", "num_heads"], r"must be FIELD=VALUE, got 'num_heads'"),
         (["--set", "tying_layers=[[2,0]"], r"the value of `tying_layers` must be JSON, got '\[\[2,0\]'"),
