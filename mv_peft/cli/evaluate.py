@@ -156,8 +156,7 @@ def _content(
     args: argparse.Namespace, result: RetrievalResult, model: Any, processor: Any, split: str | None
 ) -> dict[str, Any]:
     """What `metrics.json` says: no paths, and a folder by its name alone."""
-    from ..hub.fingerprint import fingerprint
-    from ..training.record import versions
+    from ..training.record import base_facts, versions
 
     base = model if args.adapter is None else model.get_base_model()
     content = result.to_dict()
@@ -166,12 +165,7 @@ def _content(
     data["frame_sampling"] = args.sampling or processor.frame_sampling
     parts: dict[str, Any] = {
         "schema": content["schema"],
-        "base_model": {
-            "name": Path(args.model).resolve().name if Path(args.model).is_dir() else args.model,
-            "revision": getattr(base.config, "_commit_hash", None),
-            "architecture": type(base).__name__,
-            "fingerprint": fingerprint(base),
-        },
+        "base_model": base_facts(base, args.model),
         "data": data,
         "protocol": content["protocol"],
         "metrics": content["metrics"],

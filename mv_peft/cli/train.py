@@ -205,19 +205,12 @@ def _adapted(clip: CLIPModel, config: PeftConfig | None) -> Any:
 
 
 def _facts(args: argparse.Namespace, clip: CLIPModel, train: CaptionedVideos, validation: CaptionedVideos) -> RunFacts:
-    from ..hub.fingerprint import fingerprint
-    from ..training.record import RunFacts
+    from ..training.record import RunFacts, base_facts
 
     return RunFacts(
         dataset=args.dataset,
         method=args.method,
-        base_model={
-            # A folder's path says more than anyone should learn from `metrics.json`.
-            "name": Path(args.model).resolve().name if Path(args.model).is_dir() else args.model,
-            "revision": getattr(clip.config, "_commit_hash", None),
-            "architecture": type(clip).__name__,
-            "fingerprint": fingerprint(clip),
-        },
+        base_model=base_facts(clip, args.model),
         train=f"{train.name}: {len(train):,} videos, {train.num_captions:,} captions",
         validation=f"{validation.name}: {len(validation):,} videos, {validation.num_captions:,} captions",
         selected_on="test" if args.select_on_test else "validation",

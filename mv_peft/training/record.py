@@ -17,6 +17,7 @@ import transformers
 from torch import nn
 
 from ..errors import TrainingError
+from ..hub.fingerprint import fingerprint
 from .settings import TrainSettings
 
 RUN_FILE = "run.json"
@@ -94,6 +95,16 @@ def publish_adapter(best: Path, output: Path) -> int:
             shutil.copyfile(best / name, output / name)
             size += (best / name).stat().st_size if name in _WEIGHTS else 0
     return size
+
+
+def base_facts(clip: nn.Module, name: str) -> dict[str, Any]:
+    """The "base_model" of `metrics.json`: of a folder its name alone, since a path is nobody's business."""
+    return {
+        "name": Path(name).resolve().name if Path(name).is_dir() else name,
+        "revision": getattr(clip.config, "_commit_hash", None),
+        "architecture": type(clip).__name__,
+        "fingerprint": fingerprint(clip),
+    }
 
 
 def adapter_facts(model: nn.Module, method: str, num_bytes: int) -> dict[str, Any]:
