@@ -6,6 +6,7 @@ import argparse
 import importlib
 import os
 import select
+import shlex
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -72,7 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    args = build_parser().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    args = build_parser().parse_args(words, argparse.Namespace(command_line=shlex.join(["mv-peft", *words])))
     try:
         with _quiet_libraries():
             return args.run(args)

@@ -12,7 +12,6 @@ import contextlib
 import logging
 import os
 import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -214,7 +213,7 @@ def _facts(args: argparse.Namespace, clip: CLIPModel, train: CaptionedVideos, va
         train=f"{train.name}: {len(train):,} videos, {train.num_captions:,} captions",
         validation=f"{validation.name}: {len(validation):,} videos, {validation.num_captions:,} captions",
         selected_on="test" if args.select_on_test else "validation",
-        command=shlex.join(["mv-peft", *sys.argv[1:]]),
+        command=args.command_line,
         synthetic=args.synthetic,
     )
 

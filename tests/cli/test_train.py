@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file
 
+import mv_peft
 import mv_peft.demo
 from mv_peft.cli.main import main
 from mv_peft.data import CaptionedVideos
@@ -162,6 +164,89 @@ def test_torchrun_gives_what_one_process_gives(finished, clips, tmp_path):
     assert record["metrics"]["t2v mean rank"] == pytest.approx(
         json.loads((finished[0] / "metrics.json").read_text())["metrics"]["t2v mean rank"], rel=0.1
     )
+
+
+def test_train_then_evaluate_then_load(finished, clips, tmp_path, capsys):
+    folder, *_ = finished
+    adapter_folder = tmp_path / "run"
+    shutil.copytree(folder, adapter_folder)
+    data = ["--dataset", "own", "--root", str(clips)]
+    words = ["evaluate", "--model", str(TINY_CLIP), "--adapter", str(adapter_folder), *data]
+    assert main([*words, "--output", str(adapter_folder / "metrics.json")]) == 0
+    assert "MV_ADAPTER, this run" in capsys.readouterr().out
+    record, trained = (json.loads((path / "metrics.json").read_text()) for path in (adapter_folder, folder))
+    assert record["data"]["videos"] == NUM_CLIPS
+    assert record["training"] == trained["training"]
+    assert record["base_model"]["fingerprint"] == trained["base_model"]["fingerprint"]
+    loaded = mv_peft.load(adapter_folder, base_model=str(TINY_CLIP))
+    result = evaluate_retrieval(loaded.model, loaded.processor, CaptionedVideos.load(clips), progress=False)
+    assert result.metrics == record["metrics"]
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("lora", ["--set", "r=4", "--gradient-checkpointing", "--recipe", "paper"]),
+        ("full", ["--precision", "bf16", "--captions", "one_per_video"]),
+        ("lora+head", ["--set", "r=4"]),
+        ("prompts", ["--chunk-size", "2"]),
+    ],
+)
+def test_other_methods_train_by_the_same_command(clips, tmp_path, capsys, method, options):
+    words = command(clips, tmp_path / "run", "--method", method)
+    at = words.index("--set")
+    assert main([*words[:at], *words[at + 2 :], *options]) == 0
+    assert f"{method} on tiny_clip: " in capsys.readouterr().out
+    record = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert record["adapter"]["method"] == method
+    loaded = mv_peft.load(tmp_path / "run", base_model=str(TINY_CLIP))
+    _, validation = CaptionedVideos.load(clips).carve_validation(0.3)
+    result = evaluate_retrieval(loaded.model, loaded.processor, validation, progress=False)
+    if "bf16" not in options:  # which also measured in bf16
+        assert result.metrics["t2v mean rank"] == pytest.approx(record["metrics"]["t2v mean rank"])
+
+
+@pytest.fixture(scope="module")
+def msvd(clips, tmp_path_factory):
+    """The clips in the form of MSVD, 24 to train on and 12 to test."""
+    folder = tmp_path_factory.mktemp("msvd")
+    shutil.copytree(clips.parent, folder / "videos")
+    records = list(CaptionedVideos.load(clips))
+    (folder / "captions_msvd.json").write_text(
+        json.dumps({record.video_id: list(record.captions) for record in records})
+    )
+    names = [record.video_id for record in records]
+    (folder / "train_list.txt").write_text("\n".join(names[:24]))
+    (folder / "test_list.txt").write_text("\n".join(names[24:]))
+    return folder
+
+
+def test_what_is_selected_on_test_says_so_everywhere(msvd, tmp_path, capsys):
+    words = command(msvd, tmp_path / "run", "--select-on-test")
+    at = words.index("--validation-fraction")
+    words = [*words[:at], *words[at + 2 :]]
+    words[words.index("own")] = "msvd"
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    assert "The adapter is chosen on the TEST split" in out
+    assert "CHOSEN ON THE TEST SPLIT, msvd/test: 12 videos" in out
+    record = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert (record["training"]["selected_on"], record["data"]["split"]) == ("test", "test")
+    run = json.loads((tmp_path / "run/run.json").read_text())
+    assert run["facts"]["selected_on"] == "test"
+    assert "--select-on-test" in run["commands"][0]
+
+
+def test_a_benchmark_trains_by_its_preset_and_never_sees_its_test_split(msvd, tmp_path, capsys):
+    words = command(msvd, tmp_path / "run")
+    words[words.index("own")] = "msvd"
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    assert "msvd/train, training: " in out
+    assert "msvd/test" not in out
+    assert f"mv-peft evaluate --model {TINY_CLIP} --adapter {tmp_path / 'run'} --dataset msvd --root" in out
+    record = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert 0 < record["data"]["videos"] < 24
 
 
 def test_a_dry_run_trains_nothing(clips, tmp_path, capsys):
