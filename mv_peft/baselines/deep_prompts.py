@@ -7,7 +7,8 @@ after it. In the text encoder this is CoOp's context behind the begin of the cap
 prompts are (MaPLe, arXiv 2210.03117). Causality holds: the first token sees no prompt, prompts see the first token and
 the prompts before them, words see all prompts. As the prompts leave, the end of a caption stays where CLIP looks for
 it; and since they enter behind the position embeddings, words keep their positions, where CoOp moves them on, and a
-caption may still have all of CLIP's positions. Prompts change CLIP's output from the start.
+caption may still have all of CLIP's positions. Prompts change CLIP's output from the start, and `output_hidden_states`
+records the layers' outputs with them.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     search.add_argument("--query", dest="queries", action="append", metavar="TEXT", help="what to look for; repeatable")
     search.add_argument("--model", metavar="NAME_OR_DIR", help="a CLIP (default: the tiny one of the package)")
-    search.add_argument("--adapter", metavar="NAME_OR_DIR", help="an MV-Adapter of that CLIP (default: none)")
+    search.add_argument("--adapter", metavar="NAME_OR_DIR", help="an adapter of that CLIP (default: none)")
     parser.set_defaults(usage_error=parser.error)
 
 
@@ -86,13 +86,14 @@ def _train(settings: DemoSettings) -> int:
 def _search(
     folder: Path, queries: Sequence[str] = DEFAULT_QUERIES, model: str | None = None, adapter: str | None = None
 ) -> int:
-    from ..demo.pretrained import TINY_CLIP
+    from ..demo.pretrained import FRAME_SAMPLING, TINY_CLIP
     from ..demo.report import format_search
-    from ..demo.search import find_videos, load_video_clip, search_videos
+    from ..demo.search import find_videos, search_videos
+    from ..hub.video_clip import load_video_clip
 
     paths = find_videos(folder)
     if model is None:
         print(TINY_CLIP_NOTICE + "\n", flush=True)
-    clip, processor = load_video_clip(model or TINY_CLIP, adapter)
+    clip, processor = load_video_clip(model or TINY_CLIP, adapter, frame_sampling=FRAME_SAMPLING)
     print(format_search(search_videos(clip, processor, paths, queries)))
     return 0

@@ -228,7 +228,8 @@ def _facts(args: argparse.Namespace, clip: CLIPModel, train: CaptionedVideos, va
 
 def _describe_plan(training: TrainingRun, args: argparse.Namespace) -> str:
     plan, settings, facts = training.plan, training.settings, training.facts
-    chunks = f", {plan.chunk_size} at a time" if plan.chunk_size * plan.num_processes < settings.batch_size else ""
+    share = settings.batch_size // plan.num_processes
+    chunks = f", {plan.chunk_size} at a time" if plan.chunk_size < share else ""
     lines = {
         "trained": f"{facts.method} on {facts.base_model['name']}: {plan.num_trainable:,} of {plan.num_parameters:,} "
         f"parameters ({plan.num_trainable / plan.num_parameters:.2%})",
@@ -238,7 +239,7 @@ def _describe_plan(training: TrainingRun, args: argparse.Namespace) -> str:
         "steps": f"{plan.num_steps:,}, {plan.steps_per_epoch:,} in an epoch; {settings.batch_size} pairs each, "
         f"shared by {plan.num_processes} process{'es' if plan.num_processes > 1 else ''}{chunks}",
         "recipe": training.describe_recipe(),
-        "memory": f"{plan.memory.describe(plan.chunk_size)}, estimated for each process",
+        "memory": f"{plan.memory.describe(share, plan.chunk_size)}, estimated for each process",
     }
     text = "\n".join(f"{name:10} {line}" for name, line in lines.items())
     if args.select_on_test:

@@ -7,16 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from peft import PeftModel
 from torch import nn
 from tqdm import tqdm
-from transformers import CLIPModel
 
-from .. import MVAdapterConfig, enable_video
-from ..errors import CheckpointError, MVPeftError, VideoDecodeError
+from ..errors import MVPeftError, VideoDecodeError
 from ..video import MVProcessor
 from .evaluation import cosine_similarity
-from .pretrained import FRAME_SAMPLING
 
 VIDEO_SUFFIXES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"}
 
@@ -42,32 +38,6 @@ class SearchResult:
     num_videos: int
     answers: dict[str, list[Hit]]
     unreadable: dict[Path, str]
-
-
-def load_video_clip(name: str | Path, adapter: str | Path | None = None) -> tuple[nn.Module, MVProcessor]:
-    """Loads a CLIP that takes videos, with or without an MV-Adapter, and its processor.
-
-    Args:
-        name: A CLIP, by its folder or its name on the Hub.
-        adapter: An MV-Adapter of that CLIP, likewise.
-
-    Raises:
-        CheckpointError: If the adapter belongs to a CLIP of another size.
-    """
-    clip = CLIPModel.from_pretrained(name, dtype=torch.float32)
-    if adapter is None:
-        max_text_tokens = clip.config.text_config.max_position_embeddings
-        processor = MVProcessor.from_pretrained(name, max_text_tokens=max_text_tokens, frame_sampling=FRAME_SAMPLING)
-        return enable_video(clip), processor
-    config = MVAdapterConfig.from_pretrained(adapter)
-    processor = MVProcessor.from_pretrained(name, adapter_config=config, frame_sampling=FRAME_SAMPLING)
-    try:
-        return PeftModel.from_pretrained(clip, adapter), processor
-    except RuntimeError as error:  # what torch raises for tensors of other shapes
-        raise CheckpointError(
-            f"The adapter '{adapter}' does not fit '{name}'. Pass the CLIP that it was trained on as --model; "
-            f"its adapter_config.json names '{config.base_model_name_or_path}'."
-        ) from error
 
 
 def find_videos(folder: Path) -> list[Path]:

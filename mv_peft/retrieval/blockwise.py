@@ -23,7 +23,7 @@ from .metrics import Places, check_video_of_caption
 
 # A block of scores and its comparisons stay in a core's cache; products of this size run at full speed.
 ROWS, COLUMNS = 1024, 2048
-_PAIRS_AT_ONCE = 8192
+_PAIRS_AT_ONCE = 512  # in float64 they stay in it too
 
 
 def embedding_places(
@@ -86,10 +86,9 @@ class _Counting:
         self.own_of_text = video_of_caption[self.captions]
         self.num_captions = self.num_captions_of[self.sets]
         self.first_caption = self.num_captions.cumsum(0) - self.num_captions
-        text_norms, video_norms = text.double().norm(dim=1), video.double().norm(dim=1)
         n_u = text.shape[1] * 2.0**-24
         # One rounding more: the thresholds are float32 as well.
-        margin = (n_u / (1 - n_u) + 2.0**-23) * text_norms.max() * video_norms.max()
+        margin = (n_u / (1 - n_u) + 2.0**-23) * _longest(text) * _longest(video)
         self.own_scores = _dot(self.text, video, torch.arange(len(text), device=text.device), self.own_of_text)
         own_sets = torch.full((len(video),), -torch.inf, dtype=torch.float64, device=text.device)
         self.own_set_scores = own_sets.scatter_reduce_(0, self.own_of_text, self.own_scores, "amax")
@@ -98,22 +97,23 @@ class _Counting:
 
     def count(self, rows: int, columns: int) -> tuple[Places, Places]:
         buffer = self.text.new_empty(max(rows, int(self.num_captions.max())) * columns)
-        compared = torch.empty_like(buffer)
+        room = torch.empty_like(buffer), torch.empty_like(buffer)
         for first_set, num_sets, num_captions in self._row_blocks(rows):
             top = int(self.first_caption[first_set])
             text = self.text[top : top + num_sets * num_captions]
             for left in range(0, len(self.video), columns):
                 video = self.video[left : left + columns]
                 scores = buffer[: len(text) * len(video)].view(len(text), len(video))
-                flags = compared[: scores.numel()].view_as(scores)
                 torch.mm(text, video.T, out=scores)
-                caption, of_block = self.t2v.count(scores, flags, slice(top, top + len(text)), dim=1)
+                caption, of_block = self.t2v.count(scores, room, slice(top, top + len(text)), dim=1)
                 self._settle_t2v(top + caption, left + of_block)
-                if num_captions > 1:
-                    scores = scores.view(num_sets, num_captions, -1).amax(dim=1)
-                    flags = flags[:num_sets]
-                of_rows, of_block = self.v2t.count(scores, flags, slice(left, left + len(video)), dim=0)
-                self._settle_v2t(first_set + of_rows, left + of_block)
+                of_sets = scores.view(num_sets, num_captions, -1)
+                nearest = of_sets.amax(dim=1) if num_captions > 1 else scores
+                of_rows, of_block = self.v2t.count(nearest, room, slice(left, left + len(video)), dim=0)
+                # Of a set in doubt, captions below the own score's margin cannot reach it: they decide nothing.
+                pair, caption = (of_sets[of_rows, :, of_block] >= self.v2t.below[left + of_block, None]).nonzero().T
+                rows_of_pair = top + of_rows[pair] * num_captions + caption
+                self._settle_v2t(left + of_block, pair, rows_of_pair)
         t2v_in_order = torch.empty_like(self.captions).index_put_(
             (self.captions,), torch.arange(len(self.captions), device=self.captions.device)
         )
@@ -133,12 +133,9 @@ class _Counting:
     def _settle_t2v(self, captions: Tensor, videos: Tensor) -> None:
         self.t2v.settle(captions, _dot(self.text, self.video, captions, videos))
 
-    def _settle_v2t(self, sets: Tensor, videos: Tensor) -> None:
-        num_captions = self.num_captions[sets]
-        pair = torch.arange(len(sets), device=sets.device).repeat_interleave(num_captions)
-        before = num_captions.cumsum(0) - num_captions
-        captions = self.first_caption[sets][pair] + torch.arange(len(pair), device=sets.device) - before[pair]
-        scores = torch.full((len(sets),), -torch.inf, dtype=torch.float64, device=sets.device)
+    def _settle_v2t(self, videos: Tensor, pair: Tensor, captions: Tensor) -> None:
+        """Scores sets of captions by the nearest; `pair` says of each caption which of `videos` it is compared with."""
+        scores = torch.full((len(videos),), -torch.inf, dtype=torch.float64, device=videos.device)
         scores.scatter_reduce_(0, pair, _dot(self.text, self.video, captions, videos[pair]), "amax")
         self.v2t.settle(videos, scores)
 
@@ -152,26 +149,22 @@ class _Side:
         self.nearer = torch.zeros(len(own), dtype=torch.int64, device=own.device)
         self.level = torch.zeros_like(self.nearer)
 
-    def count(self, scores: Tensor, flags: Tensor, queries: slice, dim: int) -> tuple[Tensor, Tensor]:
+    def count(self, scores: Tensor, room: tuple[Tensor, Tensor], queries: slice, dim: int) -> tuple[Tensor, Tensor]:
         """Counts what is nearer beyond doubt; returns rows and columns of what is in doubt.
 
         Args:
             scores: A block.
-            flags: Room for as many numbers. Counted in floats: that is several times as fast as in booleans.
+            room: For comparisons, in floats: they are counted several times as fast as booleans.
             queries: Which of the queries the block belongs to.
             dim: The dimension of their targets.
         """
-        above, below = self.above[queries].unsqueeze(dim), self.below[queries].unsqueeze(dim)
-        sure = torch.gt(scores, above, out=flags).sum(dim=dim)
-        possible = torch.ge(scores, below, out=flags).sum(dim=dim)
-        self.nearer[queries] += sure.long()
-        open_ = (possible != sure).nonzero().flatten()
-        if len(open_) == 0:
-            return open_, open_
-        candidates = scores.index_select(1 - dim, open_)
-        above, below = above.index_select(1 - dim, open_), below.index_select(1 - dim, open_)
-        found = ((candidates >= below) & (candidates <= above)).nonzero()
-        return (open_[found[:, 0]], found[:, 1]) if dim == 1 else (found[:, 0], open_[found[:, 1]])
+        sure, doubt = (buffer[: scores.numel()].view_as(scores) for buffer in room)
+        torch.gt(scores, self.above[queries].unsqueeze(dim), out=sure)
+        torch.ge(scores, self.below[queries].unsqueeze(dim), out=doubt).sub_(sure)
+        self.nearer[queries] += sure.sum(dim=dim).long()
+        in_doubt = doubt.sum(dim=dim).nonzero().flatten()
+        found = doubt.index_select(1 - dim, in_doubt).nonzero()
+        return (in_doubt[found[:, 0]], found[:, 1]) if dim == 1 else (found[:, 0], in_doubt[found[:, 1]])
 
     def settle(self, queries: Tensor, scores: Tensor) -> None:
         """Counts by exact scores what was in doubt."""
@@ -184,13 +177,17 @@ def _dot(left: Tensor, right: Tensor, left_rows: Tensor, right_rows: Tensor) -> 
     """Dot products of pairs of rows in float64, equal for equal vectors: halves are added until one number is left."""
     results = []
     for lefts, rights in zip(left_rows.split(_PAIRS_AT_ONCE), right_rows.split(_PAIRS_AT_ONCE), strict=True):
-        terms = left[lefts].double() * right[rights].double()
+        terms = left[lefts].double().mul_(right[rights])
         while terms.shape[1] > 1:
             half = (terms.shape[1] + 1) // 2
             terms[:, : terms.shape[1] - half] += terms[:, half:]
             terms = terms[:, :half]
         results.append(terms.flatten())
     return torch.cat(results)
+
+
+def _longest(embeds: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(embeds, dim=1, dtype=torch.float64).max()
 
 
 def _check(name: str, embeds: Tensor) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import psutil
 import torch
@@ -20,52 +19,59 @@ class MemoryEstimate:
         weights: Of the model, frozen ones and trained ones.
         gradients: One of each trained parameter.
         optimizer: Two moments of each trained parameter.
-        activations_per_pair: What autograd keeps of one video and its caption for the backward, measured.
+        inputs_per_pair: One video and its caption as the model takes them; those of the whole batch are there.
+        activations_per_pair: What autograd keeps of a pair for the backward, measured; of those embedded at a time.
     """
 
     weights: int
     gradients: int
     optimizer: int
+    inputs_per_pair: int
     activations_per_pair: int
 
-    def total(self, num_pairs: int) -> int:
-        """With `num_pairs` embedded at a time, without buffers of libraries and of DistributedDataParallel."""
-        return self.weights + self.gradients + self.optimizer + num_pairs * self.activations_per_pair
+    def total(self, num_pairs: int, chunk_size: int) -> int:
+        """For `num_pairs` of which `chunk_size` are embedded at a time; without buffers of libraries and of DDP."""
+        fixed = self.weights + self.gradients + self.optimizer
+        return fixed + num_pairs * self.inputs_per_pair + chunk_size * self.activations_per_pair
 
     def chunk_size(self, num_pairs: int, available: int) -> int:
-        """The most pairs at a time that fit four fifths of `available`, halving `num_pairs`; at least 1."""
-        while num_pairs > 1 and self.total(num_pairs) > 0.8 * available:
-            num_pairs = -(-num_pairs // 2)
-        return num_pairs
+        """The most of `num_pairs` at a time that fit four fifths of `available`, by halving; at least 1."""
+        chunk_size = num_pairs
+        while chunk_size > 1 and self.total(num_pairs, chunk_size) > 0.8 * available:
+            chunk_size = -(-chunk_size // 2)
+        return chunk_size
 
-    def describe(self, num_pairs: int) -> str:
-        """A sentence with the sum and its parts."""
+    def describe(self, num_pairs: int, chunk_size: int) -> str:
+        """The sum and its parts, in words."""
         parts = {
             "weights": self.weights,
             "gradients": self.gradients,
             "optimizer": self.optimizer,
-            f"activations of {num_pairs} pairs": num_pairs * self.activations_per_pair,
+            f"{num_pairs} pairs": num_pairs * self.inputs_per_pair,
+            f"activations of {chunk_size}": chunk_size * self.activations_per_pair,
         }
         listed = ", ".join(f"{name} {_readable(size)}" for name, size in parts.items())
-        return f"about {_readable(self.total(num_pairs))} ({listed})"
+        return f"about {_readable(self.total(num_pairs, chunk_size))} ({listed})"
 
 
 def _readable(num_bytes: int) -> str:
     return f"{num_bytes / 2**20:.0f} MiB" if num_bytes < 2**30 else f"{num_bytes / 2**30:.1f} GiB"
 
 
-def estimate_memory(model: nn.Module, pair: Mapping[str, Any], autocast: torch.dtype | None = None) -> MemoryEstimate:
-    """Runs one pair forward and counts what the backward would need.
+def estimate_memory(
+    model: nn.Module, pairs: Mapping[str, Tensor], autocast: torch.dtype | None = None
+) -> MemoryEstimate:
+    """Runs pairs forward and counts what the backward would need.
 
     Args:
         model: As it will be trained, on the device that it will be trained on.
-        pair: What it takes, one row, on that device: a video with as many frames as the longest.
+        pairs: What it takes, on that device: videos with as many frames as the longest; one is enough.
         autocast: The dtype of mixed precision, if any.
 
     Returns:
         The estimate. Activations are counted once each, as autograd keeps them, without the model's own weights.
     """
-    device = next(model.parameters()).device.type
+    device, rows = next(model.parameters()).device.type, len(next(iter(pairs.values())))
     trained = sum(parameter.nbytes for parameter in model.parameters() if parameter.requires_grad)
     weights = {tensor.untyped_storage().data_ptr(): tensor.nbytes for tensor in (*model.parameters(), *model.buffers())}
     kept: dict[int, tuple[int, Tensor]] = {}
@@ -81,11 +87,17 @@ def estimate_memory(model: nn.Module, pair: Mapping[str, Any], autocast: torch.d
     model.train()
     try:
         with torch.random.fork_rng(), precision, torch.autograd.graph.saved_tensors_hooks(pack, lambda kept: kept):
-            output = model(**pair)
+            output = model(**pairs)
             assert output.image_embeds.requires_grad  # else nothing would have been kept
     finally:
         model.train(was_training)
-    return MemoryEstimate(sum(weights.values()), trained, 2 * trained, sum(size for size, _ in kept.values()))
+    return MemoryEstimate(
+        weights=sum(weights.values()),
+        gradients=trained,
+        optimizer=2 * trained,
+        inputs_per_pair=sum(tensor.nbytes for tensor in pairs.values()) // rows,
+        activations_per_pair=sum(size for size, _ in kept.values()) // rows,
+    )
 
 
 def available_memory(device: torch.device) -> int | None:

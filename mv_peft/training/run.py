@@ -8,7 +8,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -325,8 +325,6 @@ def _arguments(settings: TrainSettings, num_pairs: int) -> RetrievalTrainingArgu
         "seed": settings.seed,
         "bf16": settings.precision == "bf16",
         "fp16": settings.precision == "fp16",
-        "activation_checkpointing": settings.gradient_checkpointing,
-        "activation_checkpointing_kwargs": {"use_reentrant": False},
         "dataloader_num_workers": settings.num_workers,
         "eval_strategy": "steps",
         "save_strategy": "steps",
@@ -336,6 +334,11 @@ def _arguments(settings: TrainSettings, num_pairs: int) -> RetrievalTrainingArgu
         "report_to": list(settings.report_to) or "none",
         "disable_tqdm": True,
     }
+    if settings.gradient_checkpointing:
+        names = {argument.name for argument in fields(RetrievalTrainingArguments)}
+        # Transformers is renaming it.
+        name = "activation_checkpointing" if "activation_checkpointing" in names else "gradient_checkpointing"
+        options |= {name: True, f"{name}_kwargs": {"use_reentrant": False}}
     arguments = RetrievalTrainingArguments(**options)
     assert arguments.world_size == num_processes, (arguments.world_size, num_processes)
     arguments.per_device_train_batch_size = settings.per_process(arguments.world_size)

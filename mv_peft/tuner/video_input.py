@@ -150,6 +150,7 @@ def _before_vision(model: nn.Module, module: nn.Module, args: tuple, kwargs: dic
     """Folds the frames into the batch and puts mask and names where the layers find them."""
     pixel_values, args = (args[0], args[1:]) if args else (kwargs.pop("pixel_values", None), ())
     frame_mask = kwargs.pop("frame_mask", None)
+    _drop_no_embeds(kwargs)
     if pixel_values is not None:
         _place_pooling(model, getattr(model, _ATTRIBUTE))
         if pixel_values.dim() not in (4, 5):
@@ -195,10 +196,17 @@ def _fold(pixel_values: Tensor, frame_mask: Tensor | None) -> tuple[Tensor, Tens
 def _before_text(model: nn.Module, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple:
     """Captions have no frames: drops the mask, which CLIPModel gives to both towers."""
     kwargs.pop("frame_mask", None)
+    _drop_no_embeds(kwargs)
     input_ids = args[0] if args else kwargs.get("input_ids")
     if input_ids is not None:
         route_rows(model, kwargs, input_ids.shape[0], "captions", input_ids.device)
     return args, kwargs
+
+
+def _drop_no_embeds(kwargs: dict[str, Any]) -> None:
+    """PEFT's model for task_type="FEATURE_EXTRACTION" always hands on `inputs_embeds`, of which CLIP has no notion."""
+    if "inputs_embeds" in kwargs and kwargs["inputs_embeds"] is None:
+        del kwargs["inputs_embeds"]
 
 
 def _after_vision(module: nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> Any:

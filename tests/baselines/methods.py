@@ -52,7 +52,7 @@ def with_head(method: PeftConfig | None = None) -> TemporalHeadConfig:
 
 
 def adapter(insertion: str) -> BottleneckAdapterConfig:
-    return BottleneckAdapterConfig(bottleneck_dim={"vision": 6, "text": 5}, scaling=1.0, insertion=insertion)
+    return BottleneckAdapterConfig(bottleneck_dim={"vision": 6, "text": 5}, scaling=0.7, insertion=insertion)
 
 
 OURS: dict[str, Callable[[], PeftConfig]] = {

@@ -154,6 +154,8 @@ class TestContract:
         torch.testing.assert_close(logits(model), expected, rtol=0, atol=1e-3)
         model.unmerge_adapter()
         torch.testing.assert_close(logits(model), expected, rtol=0, atol=1e-3)
+        with model.disable_adapter():
+            torch.testing.assert_close(logits(model), plain(), rtol=0, atol=1e-3)
         merged = model.merge_and_unload()
         assert not any(isinstance(module, BaseTunerLayer) for module in merged.modules())
         torch.testing.assert_close(logits(enable_video(merged).eval()), expected, rtol=0, atol=1e-3)

@@ -76,7 +76,7 @@ def test_says_what_will_be_trained_and_what_came_out(finished):
         "22 in an epoch (all)",
         "5, 2 in an epoch; 8 pairs each, shared by 1 process, 3 at a time",
         "modern: AdamW, learning rate 0.01, weight decay 0.01, gradients clipped to 1, fp32",
-        "activations of 3 pairs",
+        "8 pairs 1 MiB, activations of 3 ",
         "t2v R@1",
         str(folder),
     ):

@@ -59,10 +59,10 @@ def test_equal_to_the_whole_matrix(embeds, several):
 def test_equal_vectors_are_level_wherever_they_stand():
     """In blocks of odd sizes this product rounds them differently."""
     generator = torch.Generator().manual_seed(1)
-    text, video = unit(1, 512, generator).expand(300, -1), unit(1, 512, generator).expand(300, -1)
-    for rows, columns in ((13, 7), (7, 1), (300, 300)):
+    text, video = unit(1, 512, generator).expand(90, -1), unit(1, 512, generator).expand(90, -1)
+    for rows, columns in ((13, 7), (7, 1), (90, 90)):
         t2v, v2t = embedding_places(text.contiguous(), video.contiguous(), rows=rows, columns=columns)
-        assert t2v.level.tolist() == v2t.level.tolist() == [300] * 300
+        assert t2v.level.tolist() == v2t.level.tolist() == [90] * 90
         assert t2v.nearer.sum() == v2t.nearer.sum() == 0
 
 
@@ -92,17 +92,22 @@ def test_what_float32_cannot_tell_apart_is_told_apart():
     assert t2v.level.tolist() == [1, 1]
 
 
-def test_allowing_fast_products_changes_nothing():
+def test_allowing_fast_products_changes_nothing(monkeypatch):
+    seen = set()
+
+    def product(*args, **kwargs):
+        seen.add(torch.get_float32_matmul_precision())
+        return torch.matmul(*args, **kwargs)
+
+    monkeypatch.setattr(torch, "mm", product)
     allowed = torch.get_float32_matmul_precision()
-    generator = torch.Generator().manual_seed(4)
-    text, video = unit(200, 64, generator), unit(200, 64, generator)
-    expected = embedding_places(text, video)
     try:
         torch.set_float32_matmul_precision("medium")
-        assert_same_places(embedding_places(text, video), expected)
+        embedding_places(torch.eye(5), torch.eye(5))
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision(allowed)
+    assert seen == {"highest"}
 
 
 def test_exact_similarity_is_exact_and_the_same_everywhere():

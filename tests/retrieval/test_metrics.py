@@ -23,14 +23,14 @@ WITH_TIES = [name for name in RESULTS if name.startswith("tie") and name in MATR
 @pytest.mark.parametrize("ties", TIES)
 def test_ranks_equal_a_sorting_oracle_with_many_ties(ties):
     generator = torch.Generator().manual_seed(0)
-    seen = set()
+    num_tied = 0
     for _ in range(20):
         similarity = torch.randint(0, 5, (17, 17), generator=generator).float()
         rows = list(enumerate(similarity.tolist()))
         expected = [rank for own, row in rows for rank in oracle.positions(row, own, ties)]
         assert ranks(similarity, ties).tolist() == expected
-        seen |= {other for other in TIES for own, row in rows if oracle.positions(row, own, other) != expected[:1]}
-    assert seen == set(TIES), "these matrices should have ties that matter"
+        num_tied += int((places(similarity, torch.arange(17)).level > 1).sum())
+    assert num_tied > 200, "these matrices should have ties that matter"
 
 
 @pytest.mark.parametrize("ties", TIES)

@@ -253,3 +253,18 @@ def test_vision_and_text_towers_alone():
             argument = "pixel_values" if tower == "vision" else "input_ids"
             assert (got - model(**{argument: inputs[argument]})[0]).abs().max() > 0.01
         assert hooks(enable_video(model.unload())) > 0
+
+
+@pytest.mark.parametrize("method", ["mv_adapter", "lora"])
+def test_pefts_model_for_features_takes_videos(method):
+    config = {"mv_adapter": adapter_config, "lora": LoraConfig}[method]
+    targets = {} if method == "mv_adapter" else {"target_modules": ["q_proj"], "init_lora_weights": False}
+    outputs = []
+    for task_type in (None, "FEATURE_EXTRACTION"):
+        torch.manual_seed(3)
+        model = enable_video(get_peft_model(tiny_clip(), config(task_type=task_type, **targets))).eval()
+        with torch.no_grad():
+            outputs.append(model(**batch()).logits_per_text)
+    assert torch.equal(*outputs)
+    with torch.no_grad(), model.disable_adapter():
+        assert not torch.equal(model(**batch()).logits_per_text, outputs[0])

@@ -93,9 +93,17 @@ def test_sizes_mean_and_deviation_are_the_image_processors(tokenizer, clip):
     torch.testing.assert_close(exact, fast, rtol=0, atol=2.001 / 255 / 2)
 
 
-def test_fast_refuses_an_image_processor_that_it_does_not_know(tokenizer):
-    with pytest.raises(ValueError, match=r"do_center_crop': False.*Use `preprocessing='exact'`"):
-        MVProcessor(CLIPImageProcessorPil(do_center_crop=False), tokenizer, preprocessing="fast")
+@pytest.mark.parametrize("preprocessing", ["fast", "official"])
+def test_an_image_processor_that_is_not_known_is_refused(preprocessing, tokenizer):
+    message = rf"{preprocessing.capitalize()} preprocessing .*do_center_crop': False.*Use `preprocessing='exact'`"
+    with pytest.raises(ValueError, match=message):
+        MVProcessor(CLIPImageProcessorPil(do_center_crop=False), tokenizer, preprocessing=preprocessing)
+
+
+@pytest.mark.parametrize("written", ["&#97; b", "&amp;#97; b"])
+def test_entities_in_captions_are_what_they_stand_for(written, processor):
+    assert processor(written)["input_ids"].tolist() == processor("a b")["input_ids"].tolist()
+    assert processor([written, "a b"])["input_ids"].unique(dim=0).shape[0] == 1
 
 
 def test_paths_arrays_tensors_and_pictures_are_the_same_video(processor, clip):
