@@ -35,6 +35,7 @@ _LIMITS = (
     "A score ranks videos for a caption, and captions for a video. It is no probability.",
     "What CLIP has learned from its data, biases included, is still there.",
 )
+_CHOSEN_BY_THEM = "The best checkpoint was chosen by the very figures that are shown for {}: they flatter."
 _NOT_MULTI_VIEW = "MV-Adapter is here the one for video-text retrieval (arXiv 2301.07868), not the multi-view one."
 
 
@@ -150,6 +151,7 @@ def _text(repo_id: str, adapters: Sequence[AdapterInfo]) -> dict[str, Any]:
         notice = (
             "Trained on rendered clips." if len(synthetic) == len(adapters) else f"{names}: trained on rendered clips."
         )
+    flattered = [f"`{adapter.subfolder or 'root'}`" for adapter in adapters if _is_flattered(adapter)]
     sections = [section(repo_id, adapter) for adapter in adapters]
     return {
         "begin": BEGIN,
@@ -159,9 +161,19 @@ def _text(repo_id: str, adapters: Sequence[AdapterInfo]) -> dict[str, Any]:
         "summary": f"{_count(len(adapters))} for CLIP, to find videos by text and texts by video.",
         "overview": [part.overview for part in sections] if len(adapters) > 1 else [],
         "adapters": sections,
-        "limits": [*_LIMITS, *([_NOT_MULTI_VIEW] if has_ours else [])],
+        "limits": [
+            *_LIMITS,
+            *([_CHOSEN_BY_THEM.format(", ".join(flattered))] if flattered else []),
+            *([_NOT_MULTI_VIEW] if has_ours else []),
+        ],
         "citation": _CITATION if has_ours else "",
     }
+
+
+def _is_flattered(adapter: AdapterInfo) -> bool:
+    """Whether the split of the figures is the one that the checkpoint was chosen on."""
+    selected_on = adapter.record.training.get("selected_on")
+    return selected_on is not None and selected_on == adapter.record.data.get("split")
 
 
 def _count(adapters: int) -> str:

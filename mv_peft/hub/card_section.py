@@ -147,7 +147,11 @@ def _base(adapter: AdapterInfo) -> str:
 def _data(data: Mapping[str, Any]) -> str:
     if "dataset" not in data:
         return ""
-    counts = _join(_some("{:,} videos", data.get("videos")), _some("{:,} captions", data.get("captions")))
+    counts = _join(
+        _some("{:,} videos", data.get("videos")),
+        _some("{:,} captions", data.get("captions")),
+        _some("{:,} videos skipped", data.get("skipped_videos")),
+    )
     return _data_name(data) + (f" ({counts})" if counts else "") + (", synthetic" if data.get("synthetic") else "")
 
 

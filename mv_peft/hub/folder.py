@@ -136,8 +136,8 @@ def sha256(path: Path) -> str:
 
 
 def is_hub_name(name: object) -> bool:
-    """Whether a name can be that of a repository, and is no folder here."""
-    return is_repo_id(name) and not Path(str(name)).is_dir()
+    """Whether a name is that of somebody's repository; one without an owner may be a folder's, and is not taken."""
+    return is_repo_id(name) and "/" in str(name) and not Path(str(name)).is_dir()
 
 
 def _public_base(given: str | None, config: dict[str, Any], record: RunRecord) -> str | None:

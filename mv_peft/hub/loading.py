@@ -199,17 +199,17 @@ def _check_base(base: nn.Module, name: str | None, record: RunRecord, allow_othe
 def _load_processor(
     folder: Path, base: tuple[str | None, str | None], config: PeftConfig, hub: dict[str, Any]
 ) -> MVProcessor | None:
-    """The adapter's own processor, or that of the CLIP, by name and revision."""
+    """The adapter's own processor, within the adapter's limits, or that of the CLIP with them."""
     base_name, base_revision = base
-    settings: dict[str, Any] = {"trust_remote_code": False}
-    if isinstance(config, MVAdapterConfig):
-        settings["adapter_config"] = config
+    limits = {name: getattr(config, name) for name in ("max_frames", "max_text_tokens") if hasattr(config, name)}
     if any((folder / name).is_file() for name in PROCESSOR_FILES):
-        return MVProcessor.from_pretrained(folder, **settings)
+        processor = MVProcessor.from_pretrained(folder, trust_remote_code=False)
+        beyond = {name: limit for name, limit in limits.items() if getattr(processor, name) > limit}
+        return MVProcessor.from_pretrained(folder, trust_remote_code=False, **beyond) if beyond else processor
     if base_name is None:
         return None
     try:
-        return MVProcessor.from_pretrained(base_name, revision=base_revision, **settings, **hub)
+        return MVProcessor.from_pretrained(base_name, revision=base_revision, trust_remote_code=False, **limits, **hub)
     except (OSError, ValueError) as error:
         logger.warning("Neither the adapter nor '%s' has a processor (%s).", base_name, type(error).__name__)
         return None

@@ -22,6 +22,7 @@ _FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {
         "split": str,
         "videos": int,
         "captions": int,
+        "skipped_videos": int,
         "max_frames": int,
         "max_text_tokens": int,
         "frame_sampling": str,
@@ -43,7 +44,7 @@ _FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {
         "selected_by": str,
         "best_step": int,
     },
-    "versions": {"mv_peft": str, "torch": str, "transformers": str, "peft": str, "python": str},
+    "versions": {"mv_peft": str, "torch": str, "transformers": str, "peft": str, "accelerate": str, "python": str},
 }
 _MAX_METRICS, _MAX_TEXT = 200, 2000
 

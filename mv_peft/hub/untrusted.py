@@ -8,6 +8,7 @@ and cannot bring one that would replace CLIP's own.
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from .official_file import some
 
 # Settings by which PEFT imports a module, reads a file or repeats layers when it builds an adapter.
 _REFUSED = ("megatron_config", "layer_replication", "loftq_config", "corda_config", "eva_config", "lora_ga_config")
-_REFUSED_TYPES = (PeftType.XLORA, PeftType.POLY)  # load other repositories; need a task for each row
+_REFUSED_TYPES = {PeftType.XLORA.value, PeftType.POLY.value}  # load other repositories; need a task for each row
 _MAX_LIST = 10_000
 
 
@@ -38,7 +39,7 @@ def read_config(folder: Path) -> PeftConfig:
     settings = read_settings(folder / CONFIG_FILE)
     where = f"The configuration in '{folder.name}'"
     for key in _REFUSED:
-        if settings.get(key):
+        if any(part.get(key) for part in _objects(settings)):  # a method may hold the configuration of another
             raise CheckpointError(
                 f"{where} sets `{key}`, which is not taken from others. Load it by PEFT, if you trust it."
             )
@@ -50,8 +51,11 @@ def read_config(folder: Path) -> PeftConfig:
         raise CheckpointError(f"{where} is of the method {error}, unknown to this PEFT. Update peft.") from error
     except (ValueError, TypeError) as error:
         raise CheckpointError(f"{where} is refused: {error}") from error
-    if config.is_prompt_learning or config.peft_type in _REFUSED_TYPES:
-        raise CheckpointError(f"{where} is of the method {config.peft_type.value}, which has no place in a CLIP.")
+    inner = {str(part["peft_type"]) for part in _objects(settings) if part.get("peft_type")}
+    refused = sorted(inner & _REFUSED_TYPES)
+    if config.is_prompt_learning or refused:
+        method = refused[0] if refused else config.peft_type.value
+        raise CheckpointError(f"{where} is of the method {method}, which has no place in a CLIP.")
     config.auto_mapping = None  # names a module to import, for PEFT's AutoPeftModel
     return config
 
@@ -83,6 +87,13 @@ def check_tensors(folder: Path, config: PeftConfig, model_class: Any, clip_confi
             f"over or of another shape than {CONFIG_FILE} and the CLIP ask for ({some(unlike)}). "
             "Give the CLIP that it was trained on as `base_model`."
         )
+
+
+def _objects(value: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict):
+        yield value
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _objects(item)
 
 
 def _longest(value: Any) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
+import torch
 from huggingface_hub import constants
 from peft import LoraConfig, PeftConfig, get_peft_model
 
@@ -63,6 +64,10 @@ def adapter_folder(
     """A run's folder with all that must not go up beside what must."""
     model = get_peft_model(load_tiny_clip(), config or adapter_config(max_frames=12, max_text_tokens=16))
     model.peft_config["default"].base_model_name_or_path = CLIP
+    with torch.no_grad():  # as if it had been trained: most methods start as nothing
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.02 * torch.randn_like(parameter))
     model.save_pretrained(path, save_embedding_layers=False)
     if processor:
         MVProcessor.from_pretrained(TINY_CLIP, max_text_tokens=16).save_pretrained(path)

@@ -82,6 +82,20 @@ def test_a_demo_says_so_in_the_title(data):
     assert "ynthetic" not in render_card("org/x", [info()])
 
 
+def test_figures_that_chose_the_checkpoint_are_said_to_flatter():
+    chosen = record(training={"selected_on": "test", "selected_by": "t2v R@1", "best_step": 5624})
+    text = render_card("org/x", [info(metrics=chosen), info("other")])
+    assert "- **Checkpoint:** chosen on test, by t2v R@1, step 5,624\n" in text
+    assert "chosen by the very figures that are shown for `msrvtt`: they flatter." in text
+    chosen["training"]["selected_on"] = "validation"
+    assert "flatter" not in render_card("org/x", [info(metrics=chosen)])
+
+
+def test_skipped_videos_are_counted():
+    data = {"dataset": "msrvtt", "split": "test", "videos": 998, "captions": 998, "skipped_videos": 2}
+    assert "(998 videos, 998 captions, 2 videos skipped)\n" in render_card("org/x", [info(metrics=empty(data=data))])
+
+
 def test_other_methods_do_not_cite_us():
     text = render_card("org/x", [info(peft_type="LORA")])
     assert "# LoRA for video-text retrieval with CLIP\n" in text

@@ -12,20 +12,25 @@ from pathlib import Path
 import pytest
 import torch
 from huggingface_hub import constants
-from peft import AdaLoraConfig, IA3Config, LNTuningConfig, LoraConfig, OFTConfig, PeftConfig, PeftModel, VeraConfig
+from peft import PeftConfig, PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import CLIPModel
 
 import mv_peft
 from mv_peft import MVAdapterConfig
+from mv_peft.baselines import METHODS, method_config
 from mv_peft.demo.pretrained import TINY_CLIP, load_tiny_clip
 from mv_peft.errors import CheckpointError, HubError
 from mv_peft.hub import pull_adapter, push_adapter
 from mv_peft.tuner.presets import PRESETS
+from mv_peft.video import MVProcessor
 from tests.hub.conftest import CLIP, LORA, REPO, adapter_folder, record
 from tests.models import adapter_config
 
 FRAMES = torch.randint(0, 256, (4, 40, 48, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(3)).numpy()
+
+
+SMALL = {"vera": {"r": 4}, "mv_adapter": {"bottleneck_dim": 8, "max_text_tokens": 16}}
 
 
 def scores(model, processor) -> torch.Tensor:
@@ -58,27 +63,17 @@ def test_round_trip_to_the_bit(hub, folder, subfolder):
     assert processor.max_text_tokens == 16
 
 
-@pytest.mark.parametrize(
-    "config",
-    [
-        LORA,
-        LoraConfig(r=2, target_modules=["q_proj"], use_dora=True, init_lora_weights=False),
-        LoraConfig(r=2, target_modules=["q_proj"], modules_to_save=["visual_projection"], init_lora_weights=False),
-        AdaLoraConfig(target_modules=["q_proj"], total_step=10),
-        IA3Config(target_modules=["k_proj", "fc2"], feedforward_modules=["fc2"], init_ia3_weights=False),
-        LNTuningConfig(target_modules=["layer_norm1", "post_layernorm"]),
-        OFTConfig(oft_block_size=4, target_modules=["q_proj"], init_weights=False),
-        VeraConfig(r=4, target_modules=["q_proj"], init_weights=False),
-    ],
-    ids=lambda config: config.peft_type.value,
-)
-def test_other_methods(hub, tmp_path, config):
-    folder = adapter_folder(tmp_path / "run", config)
-    push_adapter(folder, REPO, subfolder="other")
-    model, processor = mv_peft.load(REPO, subfolder="other")
-    plain = mv_peft.enable_video(PeftModel.from_pretrained(CLIPModel.from_pretrained(CLIP), folder))
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "zero-shot"] + ["lora+head", "mv_adapter+head"])
+def test_every_method_of_the_comparison(hub, tmp_path, method):
+    """Trained a little, pushed, and loaded as plain PEFT loads the folder."""
+    clip = CLIPModel.from_pretrained(CLIP, dtype=torch.float32)
+    config = method_config(clip, method, **SMALL.get(method.removesuffix("+head"), {}))
+    push_adapter(adapter_folder(tmp_path / "run", config), REPO, subfolder="other")
+    model, processor = mv_peft.load(REPO, subfolder="other", dtype=torch.float32)
+    plain = mv_peft.enable_video(PeftModel.from_pretrained(clip, tmp_path / "run"))
     assert torch.equal(scores(model, processor), scores(plain, processor))
-    assert model.peft_config["default"].peft_type == config.peft_type
+    zero_shot = mv_peft.enable_video(CLIPModel.from_pretrained(CLIP, dtype=torch.float32))
+    assert not torch.equal(scores(model, processor), scores(zero_shot, processor))
 
 
 def test_revisions(hub, folder, tmp_path):
@@ -430,6 +425,10 @@ def test_the_processor_is_the_adapters_or_the_clips(hub, tmp_path, caplog):
     push_adapter(folder, REPO)
     _, processor = mv_peft.load(REPO)
     assert (processor.max_frames, processor.max_text_tokens) == (3, 9)
+    for frames, expected in ((2, 2), (8, 3)):  # its own, unless the adapter takes less
+        MVProcessor.from_pretrained(TINY_CLIP, max_frames=frames, max_text_tokens=16).save_pretrained(folder)
+        _, processor = mv_peft.load(folder)
+        assert (processor.max_frames, processor.max_text_tokens) == (expected, 9)
     clip = load_tiny_clip()
     clip.config._name_or_path = ""
     assert mv_peft.load(REPO, base_model=clip).processor is None

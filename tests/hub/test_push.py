@@ -123,6 +123,17 @@ def test_a_local_base_model_is_left_out_unless_it_has_a_name(hub, folder):
     assert json.loads(hub.files(REPO)["adapter_config.json"])["base_model_name_or_path"] == "openai/clip"
 
 
+def test_a_folders_name_is_not_taken_for_a_repositorys(hub, folder):
+    """Which anybody could own: `mv-peft train` notes the bare name of a local CLIP."""
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": "/models/clip"}))
+    (folder / "metrics.json").write_text(json.dumps(record(base_model={"name": "clip"})))
+    with pytest.warns(UserWarning, match="The base model is known as '/models/clip' only"):
+        push_adapter(folder, REPO)
+    assert json.loads(hub.files(REPO)["metrics.json"]).get("base_model") is None
+    assert json.loads(hub.files(REPO)["adapter_config.json"])["base_model_name_or_path"] is None
+
+
 @pytest.mark.parametrize(
     ("name", "key", "value", "what"),
     [
