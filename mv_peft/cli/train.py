@@ -135,6 +135,11 @@ def _settings(args: argparse.Namespace) -> TrainSettings:
 
     if args.epochs is not None and args.max_steps is not None:
         args.refuse("`--epochs` has no effect with `--max-steps`. Leave one of them out.")
+    if args.method.startswith("full") and args.learning_rate is None:
+        args.refuse(
+            f"The recipes' rates are for adapters, and '{args.method}' trains CLIP itself. "
+            "Give a `--learning-rate`, such as 1e-6."
+        )
     epochs, batch_size = PUBLISHED_LENGTHS.get(args.dataset, (5, 128))
     same = ["output", "recipe", "learning_rate", "weight_decay", "max_steps", "captions", "sampling", "seed"]
     same += ["precision", "gradient_checkpointing", "num_workers", "eval_steps", "save_steps", "select_by"]

@@ -288,6 +288,14 @@ def test_mistakes_in_the_arguments(clips, tmp_path, capsys, options, message):
     assert message in capsys.readouterr().err
 
 
+def test_full_fine_tuning_wants_a_rate_of_its_own(clips, tmp_path, capsys):
+    words = command(clips, tmp_path / "run", "--method", "full")
+    at = words.index("--learning-rate")
+    with pytest.raises(SystemExit):
+        main([*words[:at], *words[at + 2 :]])
+    assert "'full' trains CLIP itself. Give a `--learning-rate`" in capsys.readouterr().err
+
+
 def test_a_batch_that_cannot_be_filled(clips, tmp_path, capsys):
     assert main(command(clips, tmp_path / "run", "--batch-size", "23")) == 1
     assert "22 pairs do not fill a batch of 23." in capsys.readouterr().err
