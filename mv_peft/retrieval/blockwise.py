@@ -23,7 +23,7 @@ from torch import Tensor
 
 from .metrics import Places, check_video_of_caption
 
-# A block of scores and its comparisons stay in a core's cache; products of this size run at full speed.
+# A block of scores and its comparisons stay in the last cache; products of this size run at full speed.
 ROWS, COLUMNS = 1024, 2048
 # Torch works on so few in one thread: to wake a second for each little step costs more, and far more on a busy machine.
 _NUMBERS_AT_ONCE = 32_768
