@@ -13,7 +13,9 @@ have equal scores wherever they stand, and ties are ties.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import torch
@@ -21,9 +23,10 @@ from torch import Tensor
 
 from .metrics import Places, check_video_of_caption
 
-# A block of scores and its comparisons stay in a core's cache; products of this size run at full speed.
+# A block of scores and its comparisons stay in the last cache; products of this size run at full speed.
 ROWS, COLUMNS = 1024, 2048
-_PAIRS_AT_ONCE = 512  # in float64 they stay in it too
+# Torch works on so few in one thread: to wake a second for each little step costs more, and far more on a busy machine.
+_NUMBERS_AT_ONCE = 32_768
 
 
 def embedding_places(
@@ -67,7 +70,9 @@ def embedding_places(
         video_of_caption = torch.arange(len(video_embeds))
     check_video_of_caption(video_of_caption, len(text_embeds), len(video_embeds))
     with _full_precision():
-        return _Counting(text_embeds, video_embeds, video_of_caption.to(text_embeds.device)).count(rows, columns)
+        return _Counting(text_embeds.detach(), video_embeds.detach(), video_of_caption.to(text_embeds.device)).count(
+            rows, columns
+        )
 
 
 class _Counting:
@@ -82,43 +87,65 @@ class _Counting:
         self.sets = self.num_captions_of.argsort(stable=True)  # videos, by their number of captions
         rank_of_video = self.sets.argsort()
         self.captions = rank_of_video[video_of_caption].argsort(stable=True)
-        self.text, self.video = text[self.captions], video
+        in_order = bool((self.captions.diff() == 1).all())
+        self.text, self.video = text if in_order else text[self.captions], video
         self.own_of_text = video_of_caption[self.captions]
         self.num_captions = self.num_captions_of[self.sets]
         self.first_caption = self.num_captions.cumsum(0) - self.num_captions
         n_u = text.shape[1] * 2.0**-24
         # One rounding more: the thresholds are float32 as well.
-        margin = (n_u / (1 - n_u) + 2.0**-23) * _longest(text) * _longest(video)
+        self.margin = (n_u / (1 - n_u) + 2.0**-23) * _longest(text) * _longest(video)
         self.own_scores = _dot(self.text, video, torch.arange(len(text), device=text.device), self.own_of_text)
         own_sets = torch.full((len(video),), -torch.inf, dtype=torch.float64, device=text.device)
         self.own_set_scores = own_sets.scatter_reduce_(0, self.own_of_text, self.own_scores, "amax")
-        self.t2v = _Side(self.own_scores, margin)
-        self.v2t = _Side(self.own_set_scores, margin)
 
     def count(self, rows: int, columns: int) -> tuple[Places, Places]:
-        buffer = self.text.new_empty(max(rows, int(self.num_captions.max())) * columns)
-        room = torch.empty_like(buffer), torch.empty_like(buffer)
-        for first_set, num_sets, num_captions in self._row_blocks(rows):
+        """Shares the row blocks among as many threads as torch has, one thread a block.
+
+        Threads within an operation would have to wait for each other at the end of every one, and there are many.
+        """
+        blocks = deque(self._row_blocks(rows))
+        room = max(rows, int(self.num_captions.max())) * columns
+        allowed = torch.get_num_threads()
+        num_threads = min(allowed, len(blocks)) if self.text.device.type == "cpu" else 1
+        if num_threads == 1:
+            parts = [self._count_blocks(blocks, columns, room)]
+        else:
+            with ThreadPoolExecutor(num_threads, initializer=torch.set_num_threads, initargs=(1,)) as threads:
+                works = [threads.submit(self._count_blocks, blocks, columns, room) for _ in range(num_threads)]
+                parts = [work.result() for work in works]
+            torch.set_num_threads(allowed)  # of this thread it is as before; new ones take what was said last
+        t2v, v2t = (_summed(sides) for sides in zip(*parts, strict=True))
+        in_order = self.captions.argsort()
+        return Places(t2v.nearer[in_order], t2v.level[in_order]), v2t
+
+    def _count_blocks(self, blocks: deque[tuple[int, int, int]], columns: int, room: int) -> tuple[_Side, _Side]:
+        """Counts the blocks that nobody else has taken."""
+        t2v, v2t = _Side(self.own_scores, self.margin), _Side(self.own_set_scores, self.margin)
+        buffers = [self.text.new_empty(room) for _ in range(3)]
+        while blocks:
+            try:
+                first_set, num_sets, num_captions = blocks.popleft()
+            except IndexError:  # another thread was faster
+                break
             top = int(self.first_caption[first_set])
             text = self.text[top : top + num_sets * num_captions]
             for left in range(0, len(self.video), columns):
                 video = self.video[left : left + columns]
-                scores = buffer[: len(text) * len(video)].view(len(text), len(video))
+                scores = buffers[0][: len(text) * len(video)].view(len(text), len(video))
                 torch.mm(text, video.T, out=scores)
-                caption, of_block = self.t2v.count(scores, room, slice(top, top + len(text)), dim=1)
-                self._settle_t2v(top + caption, left + of_block)
+                caption, of_block = t2v.count(scores, buffers[1:], slice(top, top + len(text)), dim=1)
+                captions, videos = top + caption, left + of_block
+                t2v.settle(captions, _dot(self.text, self.video, captions, videos))
                 of_sets = scores.view(num_sets, num_captions, -1)
                 nearest = of_sets.amax(dim=1) if num_captions > 1 else scores
-                of_rows, of_block = self.v2t.count(nearest, room, slice(left, left + len(video)), dim=0)
+                of_rows, of_block = v2t.count(nearest, buffers[1:], slice(left, left + len(video)), dim=0)
+                videos = left + of_block
                 # Of a set in doubt, captions below the own score's margin cannot reach it: they decide nothing.
-                pair, caption = (of_sets[of_rows, :, of_block] >= self.v2t.below[left + of_block, None]).nonzero().T
-                rows_of_pair = top + of_rows[pair] * num_captions + caption
-                self._settle_v2t(left + of_block, pair, rows_of_pair)
-        t2v_in_order = torch.empty_like(self.captions).index_put_(
-            (self.captions,), torch.arange(len(self.captions), device=self.captions.device)
-        )
-        t2v = Places(self.t2v.nearer[t2v_in_order], self.t2v.level[t2v_in_order])
-        return t2v, Places(self.v2t.nearer, self.v2t.level)
+                pair, caption = (of_sets[of_rows, :, of_block] >= v2t.below[videos, None]).nonzero().T
+                captions = top + of_rows[pair] * num_captions + caption
+                v2t.settle(videos, self._set_scores(pair, captions, videos))
+        return t2v, v2t
 
     def _row_blocks(self, rows: int) -> Iterator[tuple[int, int, int]]:
         """First set, number of sets and captions of each, in the order of sets."""
@@ -130,14 +157,10 @@ class _Counting:
                 yield start, min(at_once, last - start), int(num_captions)
             first = last
 
-    def _settle_t2v(self, captions: Tensor, videos: Tensor) -> None:
-        self.t2v.settle(captions, _dot(self.text, self.video, captions, videos))
-
-    def _settle_v2t(self, videos: Tensor, pair: Tensor, captions: Tensor) -> None:
-        """Scores sets of captions by the nearest; `pair` says of each caption which of `videos` it is compared with."""
+    def _set_scores(self, pair: Tensor, captions: Tensor, videos: Tensor) -> Tensor:
+        """For each of `videos` the score of the nearest of the captions that `pair` compares it with."""
         scores = torch.full((len(videos),), -torch.inf, dtype=torch.float64, device=videos.device)
-        scores.scatter_reduce_(0, pair, _dot(self.text, self.video, captions, videos[pair]), "amax")
-        self.v2t.settle(videos, scores)
+        return scores.scatter_reduce_(0, pair, _dot(self.text, self.video, captions, videos[pair]), "amax")
 
 
 class _Side:
@@ -149,7 +172,7 @@ class _Side:
         self.nearer = torch.zeros(len(own), dtype=torch.int64, device=own.device)
         self.level = torch.zeros_like(self.nearer)
 
-    def count(self, scores: Tensor, room: tuple[Tensor, Tensor], queries: slice, dim: int) -> tuple[Tensor, Tensor]:
+    def count(self, scores: Tensor, room: Sequence[Tensor], queries: slice, dim: int) -> tuple[Tensor, Tensor]:
         """Counts what is nearer beyond doubt; returns rows and columns of what is in doubt.
 
         Args:
@@ -173,10 +196,15 @@ class _Side:
         self.level.index_add_(0, queries, (scores == own).long())
 
 
+def _summed(sides: Sequence[_Side]) -> Places:
+    return Places(sum(side.nearer for side in sides), sum(side.level for side in sides))  # type: ignore[arg-type]
+
+
 def _dot(left: Tensor, right: Tensor, left_rows: Tensor, right_rows: Tensor) -> Tensor:
     """Dot products of pairs of rows in float64, equal for equal vectors: halves are added until one number is left."""
     results = []
-    for lefts, rights in zip(left_rows.split(_PAIRS_AT_ONCE), right_rows.split(_PAIRS_AT_ONCE), strict=True):
+    at_once = max(1, _NUMBERS_AT_ONCE // left.shape[1])
+    for lefts, rights in zip(left_rows.split(at_once), right_rows.split(at_once), strict=True):
         terms = left[lefts].double().mul_(right[rights])
         while terms.shape[1] > 1:
             half = (terms.shape[1] + 1) // 2

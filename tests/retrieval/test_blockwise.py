@@ -75,6 +75,19 @@ def test_pairs_without_saying_which():
         embedding_places(text, video[:29])
 
 
+def test_threads_change_nothing_and_are_as_many_as_before():
+    generator = torch.Generator().manual_seed(6)
+    owners = torch.arange(60).repeat_interleave(torch.randint(1, 5, (60,), generator=generator))
+    text, video = copies(len(owners), 32, generator), copies(60, 32, generator)
+    allowed, expected = torch.get_num_threads(), embedding_places(text, video, owners, rows=7, columns=16)
+    try:
+        torch.set_num_threads(3)
+        assert_same_places(embedding_places(text, video, owners, rows=7, columns=16), expected)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(allowed)
+
+
 def test_lengths_other_than_one():
     generator = torch.Generator().manual_seed(3)
     text, video = 1000 * unit(50, 64, generator), torch.rand(50, 1, generator=generator) * unit(50, 64, generator)
