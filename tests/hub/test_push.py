@@ -274,7 +274,9 @@ def test_offline(hub, folder, monkeypatch):
 
 def test_a_damaged_neighbour_is_in_nobodys_way(hub, folder):
     hub.add(REPO, {"bad/adapter_config.json": b"{", "big/adapter_config.json": b" " * 2_000_000, "c/metrics.json": b""})
+    hub.add(REPO, {'x", token="y/adapter_config.json': b"{}", "a b/adapter_config.json": b"{}"})  # no names of ours
     push_adapter(folder, REPO, subfolder="good")
+    assert 'token="y' not in hub.files(REPO)["README.md"].decode()
     found = {adapter.subfolder: adapter for adapter in list_adapters(REPO)}
     assert set(found) == {"bad", "big", "good"}
     assert found["good"].base_model == CLIP
