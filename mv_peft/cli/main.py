@@ -121,7 +121,10 @@ def _reader_has_gone() -> bool:
 def _message(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.strerror}: '{error.filename}'"
-    return str(error) or type(error).__name__
+    text = str(error)
+    if text.startswith("Caught ") and "in DataLoader worker process" in text:
+        text = text.rstrip().rsplit("\n", 1)[-1].partition(": ")[2]  # behind the worker's traceback
+    return text or type(error).__name__
 
 
 if __name__ == "__main__":

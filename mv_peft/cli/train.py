@@ -12,9 +12,11 @@ import contextlib
 import logging
 import os
 import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import VideoDecodeError
 from .config_options import add_config_options, given_fields, mv_adapter_config
 from .data_options import OWN, add_data_options, check_data_options, frame_reader, load_split
 
@@ -97,7 +99,12 @@ def run(args: argparse.Namespace) -> int:
             with contextlib.suppress(OSError):  # not there, or not empty
                 folder.rmdir()  # Trainer makes it when it is made
         return 0
-    outcome = training.execute()
+    try:
+        outcome = training.execute()
+    except VideoDecodeError:
+        hint = "Nothing was skipped. `mv-peft data check` finds every such video, `--skip-videos` leaves them out."
+        print(f"mv-peft: {hint}", file=sys.stderr)
+        raise
     if is_main:
         print(_describe_outcome(training, outcome, args.model))
     return 0
@@ -254,6 +261,9 @@ def _describe_outcome(training: TrainingRun, outcome: TrainOutcome, model: str) 
         lines[0] = f"Best after step {outcome.best_step}, CHOSEN ON THE TEST SPLIT, {facts.validation}:"
     lines += [f"  {'':18}{'before':>8}{'after':>8}"]
     lines += [f"  {name:18}{outcome.before[name]:8.1f}{outcome.metrics[name]:8.1f}" for name in names]
+    figure = training.settings.select_by
+    if outcome.metrics[figure] <= outcome.before[figure]:
+        lines += ["", f"No {figure} above that of the untrained model: train longer, or at another `--learning-rate`."]
     lines += ["", f"Adapter, processor, metrics.json, run.json{' and curve.png' * training.draws_curve}: {output}"]
     if facts.selected_on == "validation" and facts.dataset != OWN:
         lines += ["Once, on the test split: " + _evaluate_command(training, model)]

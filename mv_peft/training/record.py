@@ -18,6 +18,7 @@ from torch import nn
 
 from ..errors import TrainingError
 from ..hub.fingerprint import fingerprint
+from .checkpoints import last_checkpoint
 from .settings import TrainSettings
 
 RUN_FILE = "run.json"
@@ -59,11 +60,14 @@ class RunFacts:
 def begin_run(settings: TrainSettings, facts: RunFacts, *, resume: bool) -> dict[str, Any]:
     """What the folder knows of a training that was interrupted, if it is this one; nothing if it holds none.
 
+    One that ended before its first checkpoint has left nothing to go on with, and does not count.
+
     Raises:
         TrainingError: If it holds a training, and `resume` is false or that was another training.
     """
     file = settings.output / RUN_FILE
-    if not file.exists():
+    is_finished = (settings.output / METRICS_FILE).exists()
+    if not file.exists() or not (is_finished or last_checkpoint(settings.checkpoints)):
         return {}
     if not resume:
         raise TrainingError(f"'{settings.output}' holds a training. Resume it, or choose another folder.")

@@ -302,6 +302,23 @@ def test_a_batch_that_cannot_be_filled(clips, tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_an_unreadable_video_ends_the_training_and_names_the_way_out(clips, tmp_path, capsys, num_workers):
+    folder = tmp_path / "clips"
+    shutil.copytree(clips.parent, folder)
+    train, _ = CaptionedVideos.load(clips).carve_validation(0.3)
+    bad = folder / train[0].path.name
+    bad.write_bytes(b"no video")
+    words = command(folder / "captions.csv", tmp_path / "run", "--num-workers", num_workers)
+    words = [str(word) for word in words]
+    assert main(words) == 1
+    err = capsys.readouterr().err.splitlines()
+    assert "`--skip-videos` leaves them out" in err[-2]
+    assert err[-1].startswith(f"mv-peft: error: Cannot decode '{bad}': ")
+    # What ended before its first checkpoint is no training: the same folder will do.
+    assert main([*words, "--skip-videos", bad.stem]) == 0
+
+
 def test_videos_of_a_bad_batch_are_named(clips, tmp_path, capsys):
     assert main(command(clips, tmp_path / "run", "--learning-rate", "1e30")) == 1
     assert "at step " in capsys.readouterr().err
