@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch.nn.functional import interpolate
 from transformers import CLIPImageProcessorPil, CLIPModel, set_seed
 
 from mv_peft.demo.pretrained import FRAME_SAMPLING, load_tiny_clip, load_tiny_processor
@@ -48,7 +47,7 @@ def _pretrain(data: str, folder: Path, steps: int) -> None:
     """Contrastive training on long exposures of training clips; a batch holds no caption twice."""
     set_seed(0)
     clips = draw(data, "train", NUM_CLIPS if steps == STEPS else 2 * BATCH_SIZE, paired=True, num_frames=12, seed=1)
-    stills = torch.from_numpy(_resized([long_exposure(frames) for frames in clips.frames]))
+    stills = torch.stack([torch.from_numpy(long_exposure(frames)) for frames in clips.frames])
     tokenizer = build_tokenizer(sorted(set(clips.captions)))
     token_ids = tokenizer(list(clips.captions), padding=True, return_tensors="pt").input_ids
     rows_of: dict[str, list[int]] = {}
@@ -74,11 +73,3 @@ def _pretrain(data: str, folder: Path, steps: int) -> None:
         image_mean=PIXEL_MEAN,
         image_std=PIXEL_STD,
     ).save_pretrained(folder)
-
-
-def _resized(stills):
-    """uint8 (stills, height, width, 3) of the size that the CLIP takes."""
-    pixels = torch.stack([torch.from_numpy(still) for still in stills]).permute(0, 3, 1, 2)
-    if pixels.shape[-1] != IMAGE_SIZE:
-        pixels = interpolate(pixels, (IMAGE_SIZE, IMAGE_SIZE), mode="bicubic", antialias=True)
-    return pixels.permute(0, 2, 3, 1).numpy()

@@ -1,7 +1,7 @@
 r"""One method on one world, trained and measured: one JSON in `benchmarks/results`.
 
     python -m benchmarks.run --method lora --data shapes --seed 0 --fast
-    python -m benchmarks.run --method mv_adapter_large --fast --set bottleneck_dim=16 --learning-rate 3e-3 \\
+    python -m benchmarks.run --method mv_adapter_large --fast --set bottleneck_dim=16 --learning-rate 3e-3 \
         --split validation
 
 The learning rate is the one that `benchmarks.tune` chose on the validation split, unless it is given. `--fast` is the

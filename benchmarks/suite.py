@@ -7,6 +7,7 @@ python -m benchmarks.suite --data shapes --fast --methods full,lora,mv_adapter_l
 from __future__ import annotations
 
 import argparse
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +29,23 @@ def command_of(settings: RunSettings) -> str:
     return " ".join([*parts, f"--seed {settings.seed}"])
 
 
+def _tune_if_needed(settings: RunSettings, results: Path) -> None:
+    """Runs the candidates that were not tried yet."""
+    rates = sorted(load_method(settings.method).learning_rates)
+    file = settings.tuning_file(results)
+    before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"candidates": []}
+    if rates != [candidate["learning_rate"] for candidate in before["candidates"]]:
+        write_result(tune(settings, before), file)
+
+
+def _is_current(file: Path, settings: RunSettings, results: Path) -> bool:
+    """Whether a result is there, with the learning rate that is chosen now."""
+    if not file.exists():
+        return False
+    result = json.loads(file.read_text(encoding="utf-8"))
+    return result["config"]["learning_rate"] == resolve(settings, results).learning_rate
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--methods", default=",".join(method_names()), help="names, with commas between them")
@@ -37,12 +55,11 @@ def main() -> None:
     args = parser.parse_args()
     for name in args.methods.split(","):
         settings = settings_of(args, method=name)
-        if load_method(name).learning_rates and not settings.tuning_file(args.results).exists():
-            write_result(tune(settings), settings.tuning_file(args.results))
+        _tune_if_needed(settings, args.results)
         for seed in map(int, args.seeds.split(",")):
             seeded = replace(settings, seed=seed)
             file = seeded.result_file(args.results)
-            if not file.exists():
+            if not _is_current(file, seeded, args.results):
                 result = run(resolve(seeded, args.results), command=command_of(seeded))
                 write_result(result, file)
                 figures = [f"{result['metrics'][g]['t2v R@1']:.1f}" for g in ("natural", "twin")]

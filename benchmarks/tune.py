@@ -20,11 +20,12 @@ from .settings import RESULTS, RunSettings
 TUNING_SEED = 1000
 
 
-def tune(settings: RunSettings, **given: Any) -> dict[str, Any]:
+def tune(settings: RunSettings, before: dict[str, Any] | None = None, **given: Any) -> dict[str, Any]:
     """One validation run for each candidate.
 
     Args:
         settings: Of the method; split, seed and learning rate are replaced.
+        before: What an earlier call gave: its candidates are not run again.
         given: As `run`.
 
     Returns:
@@ -39,8 +40,12 @@ def tune(settings: RunSettings, **given: Any) -> dict[str, Any]:
     rates = sorted(load_method(settings.method).learning_rates)
     if not rates:
         raise ValueError(f"'{settings.method}' trains nothing: there is no learning rate to choose.")
+    known = {candidate["learning_rate"]: candidate for candidate in (before or {}).get("candidates", [])}
     candidates = []
     for rate in rates:
+        if rate in known:
+            candidates.append(known[rate])
+            continue
         trial = replace(settings, learning_rate=rate, split="validation", seed=TUNING_SEED)
         result = run(trial, **given)
         score = selection_score(result["metrics"])

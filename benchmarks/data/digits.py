@@ -18,7 +18,7 @@ from .base import SPLITS, ClipSet, Split, collect, endless, share
 EVENTS = ("move", "order")
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 WAYS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
-IMAGE_SIZE = 16
+IMAGE_SIZE, DIGIT_SIZE = 32, 16
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,9 @@ def draw(split: Split, num_clips: int, *, paired: bool, num_frames: int, seed: i
     """Draws and renders clips, both kinds in turn; arguments and errors are those of `shapes.draw`."""
     if paired and num_clips % 2:
         raise ValueError(f"`num_clips` must be even, clips come with their twins; got {num_clips}.")
+    pool = scenarios(split)
     generator = np.random.default_rng([seed, SPLITS.index(split), paired])
-    queues = {kind: endless(clips, generator) for kind, clips in scenarios(split).items()}
+    queues = {kind: endless(clips, generator) for kind, clips in pool.items()}
     clips: list[DigitClip] = []
     for kind in itertools.cycle(queues):
         if len(clips) >= num_clips:
@@ -88,7 +89,8 @@ def render(clip: DigitClip, num_frames: int) -> np.ndarray:
     generator = np.random.default_rng(clip.seed)
     # Handwriting in the order of the digits, whichever comes first: the reversal of a clip shows the same at its end.
     pictures = {digit: generator.choice(_handwriting(clip.split)[digit]) for digit in sorted(clip.digits)}
-    corner = generator.integers(2, IMAGE_SIZE - 8 - 2, size=2, endpoint=True)
+    room = IMAGE_SIZE - DIGIT_SIZE
+    corner = generator.integers(room // 4, room - room // 4, size=2, endpoint=True)
     switch = generator.integers(num_frames // 3, num_frames - num_frames // 3, endpoint=True)
     frames = np.zeros((num_frames, IMAGE_SIZE, IMAGE_SIZE), dtype=np.uint8)
     for number, frame in enumerate(frames):
@@ -96,20 +98,20 @@ def render(clip: DigitClip, num_frames: int) -> np.ndarray:
         if clip.ways:
             way = np.array(WAYS[clip.ways[0]])
             progress = number / max(1, num_frames - 1)
-            along = round((IMAGE_SIZE - 8) * (progress if way.sum() > 0 else 1 - progress))
+            along = round(room * (progress if way.sum() > 0 else 1 - progress))
             place = np.where(way != 0, along, corner)
         elif number >= switch:
             digit = clip.digits[1]
         x, y = place
-        frame[y : y + 8, x : x + 8] = pictures[digit]
+        frame[y : y + DIGIT_SIZE, x : x + DIGIT_SIZE] = pictures[digit]
     return np.repeat(frames[..., None], 3, axis=-1)
 
 
 @lru_cache
 def _handwriting(split: Split) -> dict[int, np.ndarray]:
-    """The pictures of each digit that belong to a split: uint8 (pictures, 8, 8)."""
+    """The pictures of each digit that belong to a split, each pixel drawn twice: uint8 (pictures, height, width)."""
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)
-    pictures = np.rint(images.reshape(-1, 8, 8) * 255 / 16).astype(np.uint8)
+    pictures = np.rint(images.reshape(-1, 8, 8) * 255 / 16).astype(np.uint8).repeat(2, axis=1).repeat(2, axis=2)
     return {digit: np.stack(share(pictures[labels == digit], split)) for digit in range(10)}

@@ -15,7 +15,7 @@ import numpy as np
 
 from mv_peft.demo.world import COLOURS, GROUNDS, OPPOSITES, PLACES, SHAPES, SIZES, Clip, Look, render_clip
 
-from .base import ClipSet, Split, collect, endless, share
+from .base import SPLITS, ClipSet, Split, collect, endless, share
 
 # Kinds whose twin is a reversal in time, and how many of 40 clips are of each kind.
 EVENTS = ("move", "turn", "order", "fade", "scale")
@@ -104,8 +104,8 @@ def draw(split: Split, num_clips: int, *, paired: bool, num_frames: int, seed: i
         raise ValueError(f"`num_clips` must be even, clips come with their twins; got {num_clips}.")
     if num_frames % 2:
         raise ValueError(f"`num_frames` must be even, a sequence of colours has two halves; got {num_frames}.")
-    generator = np.random.default_rng([seed, ("train", "validation", "test").index(split), paired])
     pool = scenarios(split)
+    generator = np.random.default_rng([seed, SPLITS.index(split), paired])
     if not paired:
         pool = {kind: [each for clip in clips for each in (clip, clip.twin(0))] for kind, clips in pool.items()}
     queues = {kind: endless(clips, generator) for kind, clips in pool.items()}
