@@ -34,7 +34,7 @@ def group_places(similarity: Tensor, group: Tensor) -> tuple[Places, Places]:
     """
     right = group == torch.arange(len(similarity))[:, None]
     best = similarity.masked_fill(~right, -torch.inf).amax(dim=1, keepdim=True)
-    t2v = Places(((similarity > best) & ~right).sum(1), ((similarity == best) & ~right).sum(1) + 1)
+    t2v = Places((similarity > best).sum(1), ((similarity == best) & ~right).sum(1) + 1)
     v2t_similarity = similarity.T
     own = v2t_similarity.gather(1, group[:, None])
     return t2v, Places((v2t_similarity > own).sum(1), (v2t_similarity == own).sum(1))

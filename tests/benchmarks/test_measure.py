@@ -48,15 +48,16 @@ def test_where_captions_repeat_any_clip_of_the_caption_is_right(seed):
 def test_order_is_chosen_between_twins_by_kind():
     clips = clip_set("abcdef", ["move", "move", "fade", "fade", "still", "still"], list("xxyyzw"), are_twins=True)
     similarity = torch.eye(6)
-    similarity[0, 1] = 2.0  # caption a prefers the reversal; clip b prefers caption a
+    similarity[0, 1], similarity[1, 1] = 2.0, 3.0  # caption a prefers clip b, which prefers its own caption
+    similarity[2, 3], similarity[3, 2] = 0.5, 2.0  # caption d prefers clip c, which prefers caption d
     figures = order_metrics(similarity, clips, ("move", "fade"))
     assert figures == {
-        "t2v order accuracy": 75.0,
+        "t2v order accuracy": 50.0,
         "t2v order accuracy move": 50.0,
-        "t2v order accuracy fade": 100.0,
+        "t2v order accuracy fade": 50.0,
         "v2t order accuracy": 75.0,
-        "v2t order accuracy move": 50.0,
-        "v2t order accuracy fade": 100.0,
+        "v2t order accuracy move": 100.0,
+        "v2t order accuracy fade": 50.0,
     }
 
 
