@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from .base import SPLITS, ClipSet, Split
 
-DATA = ("shapes", "digits")
+DATA = ("shapes", "digits", "babyai")
 
 __all__ = ["DATA", "SPLITS", "ClipSet", "Split", "draw", "events"]
 
