@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 from transformers import CLIPImageProcessorPil, CLIPModel, set_seed
 
 from mv_peft.demo.pretrained import FRAME_SAMPLING, load_tiny_clip, load_tiny_processor
@@ -46,7 +47,8 @@ def load_clip(data: str, *, steps: int = STEPS, cache: Path = CACHE) -> tuple[CL
 def _pretrain(data: str, folder: Path, steps: int) -> None:
     """Contrastive training on long exposures of training clips; a batch holds no caption twice."""
     set_seed(0)
-    clips = draw(data, "train", NUM_CLIPS if steps == STEPS else 2 * BATCH_SIZE, paired=True, num_frames=12, seed=1)
+    num_clips = min(NUM_CLIPS, steps * BATCH_SIZE)
+    clips = draw(data, "train", num_clips, paired=True, num_frames=12, seed=1)  # not the ones that methods train on
     stills = torch.stack([torch.from_numpy(long_exposure(frames)) for frames in clips.frames])
     tokenizer = build_tokenizer(sorted(set(clips.captions)))
     token_ids = tokenizer(list(clips.captions), padding=True, return_tensors="pt").input_ids
@@ -57,7 +59,7 @@ def _pretrain(data: str, folder: Path, steps: int) -> None:
     model = build_model(tokenizer)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.98), weight_decay=0.1)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=steps + 1)
-    for _ in range(steps):
+    for _ in tqdm(range(steps), desc=f"training a CLIP on stills of {data}", unit="step", disable=None):
         chosen = [groups[group] for group in torch.randperm(len(groups))[:BATCH_SIZE]]
         rows = torch.stack([group[torch.randint(len(group), ())] for group in chosen])
         model(input_ids=token_ids[rows], pixel_values=to_pixel_values(stills[rows]), return_loss=True).loss.backward()
@@ -65,11 +67,13 @@ def _pretrain(data: str, folder: Path, steps: int) -> None:
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    partial = folder.with_name(f"{folder.name}.partial")
+    model.save_pretrained(partial)
+    tokenizer.save_pretrained(partial)
     CLIPImageProcessorPil(
         size={"shortest_edge": IMAGE_SIZE},
         crop_size={"height": IMAGE_SIZE, "width": IMAGE_SIZE},
         image_mean=PIXEL_MEAN,
         image_std=PIXEL_STD,
-    ).save_pretrained(folder)
+    ).save_pretrained(partial)
+    partial.replace(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from functools import lru_cache
+from types import ModuleType
 
 from .base import SPLITS, ClipSet, Split
 
@@ -23,7 +24,7 @@ def events(data: str) -> tuple[str, ...]:
     return _world(data).EVENTS
 
 
-def _world(data: str):
+def _world(data: str) -> ModuleType:
     if data not in DATA:
         raise ValueError(f"Unknown data {data!r}. Choose from: {', '.join(DATA)}.")
     return importlib.import_module(f"{__name__}.{data}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
+from tqdm import tqdm
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -63,20 +64,15 @@ def endless(items: Sequence[Item], generator: np.random.Generator) -> Iterator[I
         yield from (items[index] for index in generator.permutation(len(items)))
 
 
-def collect(
-    clips: Sequence[Any], render: Callable[[Any], np.ndarray], *, are_twins: bool, progress: bool = False
-) -> ClipSet:
+def collect(clips: Sequence[Any], render: Callable[[Any], np.ndarray], *, are_twins: bool) -> ClipSet:
     """Renders clips that say their `caption`, `kind` and `scenario`.
 
     Args:
         clips: What to render.
         render: Draws one: uint8 (frames, height, width, 3).
         are_twins: As `ClipSet`.
-        progress: Whether to show a bar.
     """
-    from tqdm import tqdm
-
-    bar = tqdm(clips, desc="rendering", unit="clip", disable=None if progress else True)
+    bar = tqdm(clips, desc="rendering", unit="clip", disable=None)
     return ClipSet(
         captions=tuple(clip.caption for clip in clips),
         kinds=tuple(clip.kind for clip in clips),
