@@ -1,0 +1,82 @@
+"""What every world of the benchmark gives: captioned clips in memory, twins side by side where they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar, get_args
+
+import numpy as np
+from tqdm import tqdm
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+_SHARES = {"test": (0.0, 0.2), "validation": (0.2, 0.3), "train": (0.3, 1.0)}
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ClipSet:
+    """Captioned clips.
+
+    Attributes:
+        captions: One a clip; equal captions are equally right answers.
+        kinds: What happens in each clip, in a word.
+        scenarios: What a clip is but for the order of its frames: equal in a clip and its reversal.
+        frames: uint8 (clips, frames, height, width, 3).
+        are_twins: Whether clips 2i and 2i + 1 are twins: those of an event are the reversal of each other in time.
+    """
+
+    captions: tuple[str, ...]
+    kinds: tuple[str, ...]
+    scenarios: tuple[str, ...]
+    frames: np.ndarray
+    are_twins: bool
+
+    def __post_init__(self) -> None:
+        lengths = {len(self.captions), len(self.kinds), len(self.scenarios), len(self.frames)}
+        assert len(lengths) == 1, "a caption, a kind and a scenario for each clip"
+        assert not (self.are_twins and len(self) % 2), "twins come in twos"
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+    def __repr__(self) -> str:
+        return f"ClipSet({len(self)} clips, {len(set(self.captions))} captions, frames {self.frames.shape[1:]})"
+
+
+def share(items: Sequence[Item], split: Split) -> list[Item]:
+    """A tenth of all items for validation, a fifth for testing, the rest for training; always the same ones.
+
+    Raises:
+        ValueError: If `split` is unknown.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"Unknown split {split!r}. Choose from: {', '.join(SPLITS)}.")
+    order = np.random.default_rng(2023).permutation(len(items))
+    first, last = (round(bound * len(items)) for bound in _SHARES[split])
+    return [items[index] for index in sorted(order[first:last])]
+
+
+def endless(items: Sequence[Item], generator: np.random.Generator) -> Iterator[Item]:
+    """Items in random order, none twice before all have come once."""
+    while True:
+        yield from (items[index] for index in generator.permutation(len(items)))
+
+
+def collect(clips: Sequence[Any], render: Callable[[Any], np.ndarray], *, are_twins: bool) -> ClipSet:
+    """Renders clips that say their `caption`, `kind` and `scenario`.
+
+    Args:
+        clips: What to render.
+        render: Draws one: uint8 (frames, height, width, 3).
+        are_twins: As `ClipSet`.
+    """
+    bar = tqdm(clips, desc="rendering", unit="clip", disable=None)
+    return ClipSet(
+        captions=tuple(clip.caption for clip in clips),
+        kinds=tuple(clip.kind for clip in clips),
+        scenarios=tuple(clip.scenario for clip in clips),
+        frames=np.stack([render(clip) for clip in bar]),
+        are_twins=are_twins,
+    )

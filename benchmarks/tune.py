@@ -1,0 +1,83 @@
+"""Chooses a method's learning rate on the validation split: the same number of candidates for every method.
+
+    python -m benchmarks.tune --method lora --data shapes --fast
+
+Each candidate is one run with a seed that no reported run has. The best is the one with the highest mean of the four
+R@1: natural and twin gallery, text to video and video to text. All of them are written to `results/.../tuning`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from .method import load_method, method_names
+from .run import add_settings, field_and_value, run, settings_of, write_result
+from .settings import RESULTS, RunSettings
+
+TUNING_SEED = 1000
+
+
+def tune(settings: RunSettings, before: dict[str, Any] | None = None, **given: Any) -> dict[str, Any]:
+    """One validation run for each candidate.
+
+    Args:
+        settings: Of the method; split, seed and learning rate are replaced.
+        before: What an earlier call gave: its candidates are not run again.
+        given: As `run`.
+
+    Returns:
+        "rule", "seed", "candidates" (each with "learning_rate", "score" and the figures behind it), "chosen", and
+        "at_edge": whether the chosen one is the smallest or the largest, so that a better one may lie beyond.
+
+    Raises:
+        ValueError: If the method trains nothing.
+    """
+    from .measure import selection_score
+
+    rates = sorted(load_method(settings.method).learning_rates)
+    if not rates:
+        raise ValueError(f"'{settings.method}' trains nothing: there is no learning rate to choose.")
+    known = {candidate["learning_rate"]: candidate for candidate in (before or {}).get("candidates", [])}
+    candidates = []
+    for rate in rates:
+        if rate in known:
+            candidates.append(known[rate])
+            continue
+        trial = replace(settings, learning_rate=rate, split="validation", seed=TUNING_SEED)
+        result = run(trial, **given)
+        score = selection_score(result["metrics"])
+        figures = {
+            f"{gallery} {way} R@1": result["metrics"][gallery][f"{way} R@1"]
+            for gallery in ("natural", "twin")
+            for way in ("t2v", "v2t")
+        }
+        order = result["metrics"]["order"]["t2v order accuracy"]
+        candidates.append({"learning_rate": rate, "score": score, **figures, "t2v order accuracy": order})
+        print(f"{settings.name}: {rate:g} gives {score:.1f}, order {order:.1f}", flush=True)
+    best = max(candidates, key=lambda candidate: candidate["score"])["learning_rate"]
+    return {
+        "rule": "highest mean of R@1, natural and twin gallery, both directions, on the validation split",
+        "seed": TUNING_SEED,
+        "steps": settings.steps,
+        "candidates": candidates,
+        "chosen": best,
+        "at_edge": best in (rates[0], rates[-1]),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--method", choices=method_names(), required=True)
+    add_settings(parser)
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", type=field_and_value)
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    args = parser.parse_args()
+    settings = settings_of(args, method=args.method, overrides=dict(args.set))
+    write_result(tune(settings), settings.tuning_file(args.results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""The benchmark's figures beside the library's, where both are defined, and beside counting by hand, where not."""
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.data.base import ClipSet
+from benchmarks.measure import caption_groups, gallery_metrics, group_places, order_metrics, selection_score
+from mv_peft.retrieval import retrieval_metrics
+
+
+def clip_set(captions, kinds=None, scenarios=None, are_twins=False):
+    kinds = kinds or ["move"] * len(captions)
+    frames = np.zeros((len(captions), 2, 1, 1, 3), dtype=np.uint8)
+    return ClipSet(tuple(captions), tuple(kinds), tuple(scenarios or captions), frames, are_twins)
+
+
+def cosines(captions, clips, seed=0):
+    return torch.randn(captions, clips, generator=torch.Generator().manual_seed(seed))
+
+
+def test_where_no_caption_repeats_recalls_are_the_library_s():
+    similarity = cosines(30, 30) + 1.5 * torch.eye(30)
+    found = gallery_metrics(similarity, clip_set([f"caption {number}" for number in range(30)]))
+    expected = retrieval_metrics(similarity)
+    for name in ("t2v R@1", "t2v R@5", "t2v R@10", "v2t R@1", "v2t R@5", "v2t R@10"):
+        assert found[name] == pytest.approx(expected[name])
+        assert 0 < found[name] < 100
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_where_captions_repeat_any_clip_of_the_caption_is_right(seed):
+    captions = [f"caption {number % 7}" for number in range(20)]
+    unique, group = caption_groups(captions)
+    similarity = cosines(7, 20, seed).round(decimals=1)  # with ties
+    t2v, v2t = (places.ranks().tolist() for places in group_places(similarity, group))
+    for query in range(7):
+        own = [clip for clip in range(20) if captions[clip] == unique[query]]
+        best = max(float(similarity[query, clip]) for clip in own)
+        wrong = [clip for clip in range(20) if clip not in own]
+        assert t2v[query] == 1 + sum(float(similarity[query, clip]) >= best for clip in wrong)
+    for clip in range(20):
+        own = unique.index(captions[clip])
+        others = [query for query in range(7) if query != own]
+        assert v2t[clip] == 1 + sum(float(similarity[q, clip]) >= float(similarity[own, clip]) for q in others)
+
+
+def test_order_is_chosen_between_twins_by_kind():
+    clips = clip_set("abcdef", ["move", "move", "fade", "fade", "still", "still"], list("xxyyzw"), are_twins=True)
+    similarity = torch.eye(6)
+    similarity[0, 1], similarity[1, 1] = 2.0, 3.0  # caption a prefers clip b, which prefers its own caption
+    similarity[2, 3], similarity[3, 2] = 0.5, 2.0  # caption d prefers clip c, which prefers caption d
+    figures = order_metrics(similarity, clips, ("move", "fade"))
+    assert figures == {
+        "t2v order accuracy": 50.0,
+        "t2v order accuracy move": 50.0,
+        "t2v order accuracy fade": 50.0,
+        "v2t order accuracy": 75.0,
+        "v2t order accuracy move": 100.0,
+        "v2t order accuracy fade": 50.0,
+    }
+
+
+def test_a_tie_between_twins_is_no_knowledge():
+    clips = clip_set("abcd", scenarios=list("xxyy"), are_twins=True)
+    assert order_metrics(torch.ones(4, 4), clips, ("move",))["t2v order accuracy"] == 0.0
+
+
+def test_who_does_not_see_order_finds_every_other_twin():
+    clips = clip_set("abcdef", ["move"] * 4 + ["still"] * 2, list("xxyyzw"), are_twins=True)
+    figures = gallery_metrics(torch.eye(6), clips)
+    assert figures["order-blind ceiling"] == pytest.approx(100 * (4 * 0.5 + 2) / 6)
+    assert figures["t2v R@1"] == figures["t2v R@1 still"] == 100.0
+
+
+def test_rates_are_chosen_by_both_galleries_and_directions():
+    metrics = {"natural": {"t2v R@1": 10, "v2t R@1": 20}, "twin": {"t2v R@1": 30, "v2t R@1": 60}}
+    assert selection_score(metrics) == 30

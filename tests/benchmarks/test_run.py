@@ -1,0 +1,180 @@
+"""The harness from command line to JSON, in seconds: every method, the same numbers twice, the choice of the rate."""
+
+import json
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+
+from benchmarks import run as run_module
+from benchmarks import suite
+from benchmarks.clip import load_clip
+from benchmarks.data import draw
+from benchmarks.method import load_method, method_names
+from benchmarks.run import field_and_value, resolve, run, write_result
+from benchmarks.settings import RunSettings
+from benchmarks.training import _Rows, build
+from benchmarks.tune import TUNING_SEED, tune
+
+TINY = {"steps": 2, "batch_size": 8, "num_train_clips": 16, "num_gallery_clips": 8, "num_frames": 4}
+TRAINED = [name for name in method_names() if load_method(name).learning_rates]
+
+
+def settings(method="lora", **more):
+    return RunSettings(method=method, **{"learning_rate": 1e-3, **TINY, **more})
+
+
+@pytest.fixture(scope="module")
+def mv_adapter_result():
+    return run(settings("mv_adapter_large"), command="a command")
+
+
+def test_a_result_says_everything(mv_adapter_result):
+    result = mv_adapter_result
+    assert set(result) == {"run_info", "config", "train_info", "metrics"}
+    assert result["run_info"]["command"] == "a command"
+    assert {"torch", "transformers", "peft", "mv_peft"} <= set(result["run_info"]["versions"])
+    config = result["config"]
+    assert config["peft"]["scaling"] == 1.0
+    assert config["peft"]["max_frames"] == TINY["num_frames"]
+    assert config["peft"]["target_modules"]
+    assert (config["steps"], config["learning_rate"], config["recipe"]) == (2, 1e-3, "modern")
+    info = result["train_info"]
+    assert info["steps"] == 2
+    assert info["seconds"] > 0
+    assert info["adapter_bytes"] > 4 * info["trainable_parameters"] > 0
+    assert info["total_parameters"] == info["trainable_parameters"] + info["clip_parameters"]
+    assert [step for step, _ in info["curve"]] == [1, 2]
+    assert {f"{way} R@{k}" for way in ("t2v", "v2t") for k in (1, 5, 10)} <= set(result["metrics"]["natural"])
+    assert {"t2v order accuracy", "v2t order accuracy"} <= set(result["metrics"]["order"])
+
+
+def test_the_same_run_gives_the_same_numbers_and_another_seed_others(mv_adapter_result):
+    again, other = run(settings("mv_adapter_large")), run(settings("mv_adapter_large", seed=1))
+    assert again["metrics"] == mv_adapter_result["metrics"]
+    assert again["train_info"]["curve"] == mv_adapter_result["train_info"]["curve"]
+    assert other["train_info"]["curve"] != mv_adapter_result["train_info"]["curve"]
+
+
+def test_zero_shot_trains_nothing():
+    result = run(settings("zero-shot", learning_rate=None))
+    assert result["train_info"]["trainable_parameters"] == result["train_info"]["steps"] == 0
+    assert result["config"]["peft"] is None
+    assert resolve(settings("zero-shot", learning_rate=None)).learning_rate is None
+    with pytest.raises(ValueError, match="'zero-shot' trains nothing, got the learning rate 0.001"):
+        resolve(settings("zero-shot"))
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_every_method_is_built_from_its_file(name):
+    clip, processor = load_clip("shapes")
+    method = load_method(name)
+    model = build(clip, processor, method, settings(name))
+    trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    assert trainable > 0
+    if name == "mv_adapter_no_temporal":
+        assert not model.peft_config["default"].temporal_adaptation
+    if method.match is not None:
+        clip, _ = load_clip("shapes")
+        other = build(clip, processor, load_method(method.match), settings(method.match))
+        wanted = sum(parameter.numel() for parameter in other.parameters() if parameter.requires_grad)
+        assert trainable == pytest.approx(wanted, rel=0.03)
+
+
+def test_all_methods_have_the_same_tuning_budget():
+    assert len({len(load_method(name).learning_rates) for name in TRAINED}) == 1
+    for name in TRAINED:
+        rates = load_method(name).learning_rates
+        assert list(rates) == sorted(set(rates))
+
+
+def test_a_batch_is_what_the_processor_gives():
+    _, processor = load_clip("shapes")
+    clips = draw("shapes", "train", 16, paired=True, num_frames=4, seed=0)
+    batch = _Rows.of(clips, processor)([torch.tensor([2, 3]), torch.tensor([10, 11])])
+    rows = [2, 3, 10, 11]
+    expected = processor(text=[clips.captions[row] for row in rows], videos=[clips.frames[row] for row in rows])
+    torch.testing.assert_close(batch["pixel_values"], expected["pixel_values"])
+    width = expected["input_ids"].shape[1]
+    assert torch.equal(batch["input_ids"][:, :width], expected["input_ids"])
+    assert expected["pixel_values"].std() > 0.1
+
+
+def test_the_rate_is_chosen_on_validation_and_written_down(tmp_path, monkeypatch):
+    seen = []
+    rates = load_method("lora").learning_rates
+
+    def fake_run(trial):
+        seen.append(trial)
+        figure = {rates[1]: 30.0, rates[2]: 20.0}.get(trial.learning_rate, 10.0)
+        gallery = {f"{way} R@1": figure for way in ("t2v", "v2t")}
+        return {"metrics": {"natural": gallery, "twin": gallery, "order": {"t2v order accuracy": 50.0}}}
+
+    monkeypatch.setattr("benchmarks.tune.run", fake_run)
+    untuned = settings(learning_rate=None)
+    with pytest.raises(ValueError, match="No learning rate was chosen for 'lora' on shapes"):
+        resolve(untuned, tmp_path)
+    chosen = tune(untuned)
+    assert {trial.split for trial in seen} == {"validation"}
+    assert {trial.seed for trial in seen} == {TUNING_SEED}
+    assert (chosen["chosen"], chosen["at_edge"]) == (rates[1], False)
+    assert [candidate["score"] for candidate in chosen["candidates"]] == [10.0, 30.0, 20.0, 10.0]
+    num_runs = len(seen)
+    less = {"candidates": chosen["candidates"][:-1]}
+    assert tune(untuned, less) == chosen
+    assert [trial.learning_rate for trial in seen[num_runs:]] == [rates[-1]], "what was tried is not run again"
+    write_result(chosen, untuned.tuning_file(tmp_path))
+    assert resolve(untuned, tmp_path).learning_rate == rates[1]
+    with pytest.raises(ValueError, match="'zero-shot' trains nothing"):
+        tune(settings("zero-shot", learning_rate=None))
+
+
+def test_command_line(tmp_path, monkeypatch, capsys):
+    sizes = ["--steps", "2", "--num-train-clips", "32", "--num-gallery-clips", "8", "--num-frames", "4"]
+    arguments = ["--method", "lora", "--fast", "--set", "r=2", "--learning-rate", "1e-3", "--batches", "random", *sizes]
+    monkeypatch.setattr(sys, "argv", ["run", *arguments, "--results", str(tmp_path)])
+    run_module.main()
+    file = tmp_path / "shapes-fast" / "lora,r=2,random-seed0.json"
+    result = json.loads(file.read_text())
+    assert result["config"]["peft"]["r"] == 2
+    assert result["config"]["batches"] == "random"
+    assert str(file) in capsys.readouterr().out
+
+
+def test_the_suite_runs_what_is_not_there_and_says_how_to_run_it_alone(tmp_path, monkeypatch):
+    sizes = ["--steps", "2", "--num-train-clips", "32", "--num-gallery-clips", "8", "--num-frames", "4"]
+    arguments = ["--methods", "zero-shot,lora", "--seeds", "0,3", "--fast", *sizes, "--results", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["suite", *arguments])
+    suite.main()
+    group = tmp_path / "shapes-fast"
+    names = {path.name for path in group.rglob("*.json")}
+    assert names == {"lora.json", *(f"{method}-seed{seed}.json" for method in ("lora", "zero-shot") for seed in (0, 3))}
+    result = json.loads((group / "lora-seed3.json").read_text())
+    tuning = json.loads((group / "tuning" / "lora.json").read_text())
+    assert result["config"]["learning_rate"] == tuning["chosen"]
+    assert result["run_info"]["command"].endswith("--num-frames 4 --seed 3")
+    before = {path: path.stat().st_mtime_ns for path in group.rglob("*.json")}
+    suite.main()
+    assert {path: path.stat().st_mtime_ns for path in group.rglob("*.json")} == before
+
+
+def test_what_makes_no_sense_is_an_error():
+    with pytest.raises(ValueError, match="Unknown split 'train'"):
+        settings(split="train")
+    with pytest.raises(ValueError, match="Unknown batches 'twins'"):
+        settings(batches="twins")
+    with pytest.raises(ValueError, match="`num_gallery_clips` must be positive and even.*got 7"):
+        settings(num_gallery_clips=7)
+    with pytest.raises(ValueError, match="`num_train_clips` must fill a batch of 8, got 4"):
+        settings(num_train_clips=4)
+    with pytest.raises(ValueError, match="Unknown method 'lorra'"):
+        load_method("lorra")
+    with pytest.raises(ValueError, match="`--set` takes field=value, got 'r'"):
+        field_and_value("r")
+    assert field_and_value("init=identity") == ("init", "identity")
+
+
+def test_sizes_stand_for_what_is_not_given():
+    assert RunSettings(method="lora", size="fast").steps < RunSettings(method="lora").steps
+    assert replace(RunSettings(method="lora"), steps=5).steps == 5
