@@ -32,12 +32,25 @@ from .curve import can_draw, draw_curve
 from .determinism import use_deterministic_algorithms
 from .memory import MemoryEstimate, available_memory, estimate_memory
 from .progress import ProgressBar
-from .record import METRICS_FILE, RunFacts, adapter_facts, begin_run, publish_adapter, versions, write_json, write_run
+from .record import (
+    METRICS_FILE,
+    RunFacts,
+    adapter_facts,
+    begin_run,
+    configuration,
+    publish_adapter,
+    versions,
+    write_json,
+    write_run,
+)
 from .settings import TrainSettings
 from .trainer import RetrievalTrainer
 
 logger = logging.getLogger(__name__)
 
+# What Transformers calls gradient checkpointing from now on, and how it is done.
+_RENAMED = "activation_checkpointing"
+_CHECKPOINTING = {"use_reentrant": False}
 _AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -124,7 +137,8 @@ class TrainingRun:
         self.validation = validation
         self.facts = facts
         self._read = read
-        self._before = begin_run(settings, facts, resume=resume)
+        self._configuration = configuration(model, processor)
+        self._before = begin_run(settings, facts, self._configuration, resume=resume)
         dataset = VideoCaptionDataset(
             train,
             settings.captions,
@@ -167,7 +181,7 @@ class TrainingRun:
         if is_main:
             folder.mkdir(parents=True, exist_ok=True)
             remove_incomplete(folder)
-            write_run(self.settings, self.facts, self._before, plan=asdict(self.plan))
+            self._write_run()
         if self._before and self._before["plan"]["num_processes"] != self.plan.num_processes:
             logger.warning(
                 "Resumed on %d processes, begun on %d: the adapter will be as good, but not the same to the bit.",
@@ -224,6 +238,9 @@ class TrainingRun:
 
     def _plan(self, num_pairs: int) -> TrainPlan:
         settings, arguments, model = self.settings, self.trainer.args, self.trainer.model
+        if settings.gradient_checkpointing:  # Trainer does so too late for the estimate
+            name = _RENAMED if hasattr(model, f"{_RENAMED}_enable") else "gradient_checkpointing"
+            getattr(model, f"{name}_enable")(**{f"{name}_kwargs": _CHECKPOINTING})
         memory = estimate_memory(model, self._longest_pair(), _AUTOCAST[settings.precision])
         share = settings.per_process(arguments.world_size)
         chunk_size = share if settings.chunk_size == "auto" else min(settings.chunk_size, share)
@@ -307,8 +324,12 @@ class TrainingRun:
             )
             title = f"{self.facts.method} on {self.facts.dataset}: {self.facts.validation}{warned}"
             draw_curve(history, settings.output / "curve.png", metric=settings.select_by, title=title)
-        write_run(settings, self.facts, self._before, plan=asdict(self.plan), history=history)
+        self._write_run(history=history)
         write_json(settings.output / METRICS_FILE, record)  # last: where it is, all the rest is
+
+    def _write_run(self, **more: Any) -> None:
+        described = {"configuration": self._configuration, "plan": asdict(self.plan)}
+        write_run(self.settings, self.facts, self._before, **described, **more)
 
 
 def _arguments(settings: TrainSettings, num_pairs: int) -> RetrievalTrainingArguments:
@@ -336,14 +357,15 @@ def _arguments(settings: TrainSettings, num_pairs: int) -> RetrievalTrainingArgu
     }
     if settings.gradient_checkpointing:
         names = {argument.name for argument in fields(RetrievalTrainingArguments)}
-        # Transformers is renaming it.
-        name = "activation_checkpointing" if "activation_checkpointing" in names else "gradient_checkpointing"
-        options |= {name: True, f"{name}_kwargs": {"use_reentrant": False}}
+        name = _RENAMED if _RENAMED in names else "gradient_checkpointing"
+        options |= {name: True, f"{name}_kwargs": _CHECKPOINTING}
     arguments = RetrievalTrainingArguments(**options)
     assert arguments.world_size == num_processes, (arguments.world_size, num_processes)
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # of several, DataParallel would give each a batch of its own
     arguments.per_device_train_batch_size = settings.per_process(arguments.world_size)
     steps_per_epoch = num_pairs // settings.batch_size
-    arguments.max_steps = settings.max_steps or math.ceil(settings.epochs * steps_per_epoch)
+    # Rounded first: 0.07 * 100 is 7.000000000000001.
+    arguments.max_steps = settings.max_steps or math.ceil(round(settings.epochs * steps_per_epoch, 6))
     arguments.eval_steps = settings.eval_steps or max(1, steps_per_epoch)
     arguments.save_steps = settings.save_steps or max(1, steps_per_epoch)
     arguments.logging_steps = max(1, min(10, arguments.max_steps // 50))
