@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import torch
+from accelerate.utils import broadcast_object_list
 from torch import nn
 
 from ..data import VideoCaptionDataset, VideoRecord
@@ -30,7 +31,7 @@ from .checkpoints import (
 )
 from .curve import can_draw, draw_curve
 from .determinism import use_deterministic_algorithms
-from .memory import MemoryEstimate, available_memory, estimate_memory
+from .memory import MemoryEstimate, device_memory, estimate_memory
 from .progress import ProgressBar
 from .record import (
     METRICS_FILE,
@@ -147,7 +148,7 @@ class TrainingRun:
             sampling=settings.sampling,
             read=read,
         )
-        # Where an interrupted training got a chunk size from what was free then, it keeps it.
+        # Where an interrupted training got a chunk size from a device's memory, it keeps it.
         if settings.chunk_size == "auto" and self._before:
             settings = replace(settings, chunk_size=self._before["plan"]["chunk_size"])
         self.settings = settings
@@ -177,6 +178,8 @@ class TrainingRun:
         """
         folder, is_main = self.settings.checkpoints, self.trainer.is_world_process_zero()
         checkpoint = last_checkpoint(folder)
+        is_published = "history" in self._before and (self.settings.output / METRICS_FILE).exists()
+        is_finished = is_published and checkpoint is not None
         wait_for_all()
         if is_main:
             folder.mkdir(parents=True, exist_ok=True)
@@ -197,9 +200,13 @@ class TrainingRun:
         self.trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         seconds = None if checkpoint is not None else time.perf_counter() - began
         wait_for_all()
-        best = json.loads((folder / "best" / MEASURED_FILE).read_text(encoding="utf-8"))
+        # Read once: another machine may not see the file, or not yet.
+        measured = [json.loads((folder / "best" / MEASURED_FILE).read_text(encoding="utf-8")) if is_main else None]
+        best = broadcast_object_list(measured)[0]
         record = self._record(best, before, seconds)
-        if is_main:
+        if is_finished:
+            logger.info("'%s' has been trained to its end; it stays as it is.", self.settings.output)
+        elif is_main:
             self._publish(record, [{"step": 0, f"eval_{self.settings.select_by}": before[self.settings.select_by]}])
         wait_for_all()
         return TrainOutcome(best["step"], best["metrics"], before, record)
@@ -244,9 +251,9 @@ class TrainingRun:
         memory = estimate_memory(model, self._longest_pair(), _AUTOCAST[settings.precision])
         share = settings.per_process(arguments.world_size)
         chunk_size = share if settings.chunk_size == "auto" else min(settings.chunk_size, share)
-        available = available_memory(arguments.device)
+        available = device_memory(arguments.device)
         if settings.chunk_size == "auto" and available is not None:
-            chunk_size = memory.chunk_size(share, available + memory.weights)  # which are there already
+            chunk_size = memory.chunk_size(share, available)
         return TrainPlan(
             num_trainable=sum(p.numel() for p in model.parameters() if p.requires_grad),
             num_parameters=sum(p.numel() for p in model.parameters()),

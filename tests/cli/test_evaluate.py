@@ -122,7 +122,7 @@ def test_what_a_training_wrote_goes_with_its_adapter(command, tmp_path):
         assert written(file) == {**content, "training": {"seed": 3}}
     assert main([*zero_shot, "--output", str(tmp_path / "elsewhere.json")]) == 0
     assert not {"training", "adapter"} & written(tmp_path / "elsewhere.json").keys()
-    output.write_text(json.dumps({"training": {"seed": 3}}))  # of who knows what CLIP
+    output.write_text(json.dumps({"schema": 1, "training": {"seed": 3}}))  # of who knows what CLIP
     assert main([*command, "--output", str(output)]) == 0
     assert written(output) == content
     output.write_text("notes")

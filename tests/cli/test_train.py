@@ -186,6 +186,9 @@ def test_train_then_evaluate_then_load(finished, clips, tmp_path, capsys):
     assert record["training"] == trained["training"]
     assert parse_record(record).data.keys() == parse_record(trained).data.keys() - {"split"}
     assert record["base_model"]["fingerprint"] == trained["base_model"]["fingerprint"]
+    assert main(command(clips, adapter_folder, "--synthetic", "--chunk-size", "3", "--resume")) == 0
+    assert "has been trained to its end" in capsys.readouterr().err
+    assert json.loads((adapter_folder / "metrics.json").read_text()) == record
     loaded = mv_peft.load(adapter_folder, base_model=str(TINY_CLIP))
     result = evaluate_retrieval(loaded.model, loaded.processor, CaptionedVideos.load(clips), progress=False)
     assert result.metrics == record["metrics"]
