@@ -274,6 +274,8 @@ def _describe_outcome(training: TrainingRun, outcome: TrainOutcome, model: str) 
     figure = training.settings.select_by
     if outcome.metrics[figure] <= outcome.before[figure]:
         lines += ["", f"No {figure} above that of the untrained model: train longer, or at another `--learning-rate`."]
+    if facts.synthetic:
+        lines += ["", "The videos are rendered."]
     lines += ["", f"Adapter, processor, metrics.json, run.json{' and curve.png' * training.draws_curve}: {output}"]
     if facts.selected_on == "validation" and facts.dataset != OWN:
         lines += ["Once, on the test split: " + _evaluate_command(training, model)]

@@ -89,11 +89,8 @@ def estimate_memory(
     was_training = model.training
     model.train()
     try:
-        with (
-            torch.random.fork_rng(devices),
-            precision,
-            torch.autograd.graph.saved_tensors_hooks(pack, lambda kept: kept),
-        ):
+        saved = torch.autograd.graph.saved_tensors_hooks(pack, lambda kept: kept)
+        with torch.random.fork_rng(devices), precision, saved:
             output = model(**pairs)
             assert output.image_embeds.requires_grad  # else nothing would have been kept
     finally:

@@ -83,9 +83,13 @@ def begin_run(
     One that ended before its first checkpoint has left nothing to go on with, and does not count.
 
     Raises:
-        TrainingError: If it holds a training, and `resume` is false or that was another training.
+        TrainingError: If it holds a training, and `resume` is false or that was another training; or an adapter alone.
     """
     file = settings.output / RUN_FILE
+    if not file.exists() and any((settings.output / name).exists() for name in _ADAPTER_FILES):
+        raise TrainingError(
+            f"'{settings.output}' holds an adapter, and nothing of its training. Choose another folder."
+        )
     is_finished = (settings.output / METRICS_FILE).exists()
     if not file.exists() or not (is_finished or last_checkpoint(settings.checkpoints)):
         return {}

@@ -85,6 +85,7 @@ def test_says_what_will_be_trained_and_what_came_out(finished):
         "modern: AdamW, learning rate 0.01, weight decay 0.01, gradients clipped to 1, fp32",
         "8 pairs 1 MiB, activations of 3 ",
         "t2v R@1",
+        "The videos are rendered.",
         str(folder),
     ):
         assert said in out
@@ -297,6 +298,14 @@ def test_a_training_is_not_overwritten(finished, clips, capsys):
     said = "(bottleneck_dim: 8, now 64; max_frames: 12, now 6; scaling: 0.1, now 0.5)"
     assert f"holds another training {said}" in capsys.readouterr().err
     assert (folder / "adapter_model.safetensors").read_bytes() == before
+
+
+def test_an_adapter_that_came_from_elsewhere_is_not_overwritten(clips, tmp_path, capsys):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    for options in ([], ["--resume"]):
+        assert main(command(clips, tmp_path, *options)) == 1
+        assert f"'{tmp_path}' holds an adapter, and nothing of its training." in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["adapter_config.json"]
 
 
 @pytest.mark.parametrize(
