@@ -63,10 +63,51 @@ def load_split(args: argparse.Namespace, split: str) -> CaptionedVideos:
     """
     from ..data import BENCHMARKS, CaptionedVideos
 
-    skipped = [video for given in args.skip_videos for video in _ids(given)]
+    skipped = _skipped(args)
     if args.dataset == OWN:
         return CaptionedVideos.load(args.root, videos=args.videos, strict=args.strict, skip_videos=skipped)
     return BENCHMARKS[args.dataset].load(args.root, split, videos=args.videos, strict=args.strict, skip_videos=skipped)
+
+
+def load_splits(args: argparse.Namespace, first: str, second: str) -> tuple[CaptionedVideos, CaptionedVideos]:
+    """Loads two splits of a benchmark as `load_split` does; a video to leave out may be in either.
+
+    Raises:
+        AnnotationError: As `load_split`.
+        ValueError: As `load_split`; `--skip-videos` names a video that is in neither.
+    """
+    from ..data import BENCHMARKS
+    from ..data.annotation_folder import AnnotationFolder
+    from ..data.folders import VideoFolder
+
+    benchmark, skipped = BENCHMARKS[args.dataset], _skipped(args)
+    ids: dict[str, set[str]] = {first: set(), second: set()}
+    if skipped:
+        annotations, videos = AnnotationFolder(args.root), VideoFolder(args.videos or args.root)
+        ids = {
+            split: {record.video_id for record in benchmark.find_records(annotations, split, videos)} for split in ids
+        }
+        unknown = [video for video in skipped if video not in ids[first] | ids[second]]
+        if unknown:
+            raise ValueError(
+                f"`--skip-videos` names '{unknown[0]}', which neither {args.dataset}/{first} nor "
+                f"{args.dataset}/{second} has. Remove it."
+            )
+    loaded = [
+        benchmark.load(
+            args.root,
+            split,
+            videos=args.videos,
+            strict=args.strict,
+            skip_videos=[video for video in skipped if video in ids[split]],
+        )
+        for split in (first, second)
+    ]
+    return loaded[0], loaded[1]
+
+
+def _skipped(args: argparse.Namespace) -> list[str]:
+    return [video for given in args.skip_videos for video in _ids(given)]
 
 
 def frame_reader(args: argparse.Namespace, records: Sequence[VideoRecord]) -> Callable[..., VideoFrames]:

@@ -142,7 +142,12 @@ def _measure(args: argparse.Namespace, device: torch.device) -> tuple[str, dict[
     is_test = args.dataset != OWN and split == "test"
     method = "zero-shot" if args.adapter is None else model.peft_config["default"].peft_type.value
     report = format_result(result, f"{method}, this run", published=args.dataset if is_test else None)
-    return report, _content(args, result, model, processor, None if args.dataset == OWN else split), embeddings
+    content = _content(args, result, model, processor, None if args.dataset == OWN else split)
+    if content.get("training", {}).get("selected_on") == "test":
+        report += "\nThe adapter was chosen on the TEST split, as papers do: its test figures are too good."
+    if content["data"].get("synthetic"):
+        report += "\nThe videos are rendered."
+    return report, content, embeddings
 
 
 def _query_bank(args: argparse.Namespace) -> Sequence[VideoRecord]:
@@ -173,7 +178,31 @@ def _content(
     }
     if args.adapter is not None:
         parts["adapter"] = {"method": model.peft_config["default"].peft_type.value, **_sizes(args.adapter, model)}
+        trained = _trained(Path(args.adapter), parts["base_model"]["fingerprint"])
+        parts["adapter"] |= trained.get("adapter", {})
+        if "training" in trained:
+            parts["training"] = trained["training"]
+        before = trained.get("data", {})
+        if before.get("synthetic") and before.get("dataset") == args.dataset:
+            data["synthetic"] = True
     return parts
+
+
+def _trained(adapter: Path, fingerprint: str) -> dict[str, Any]:
+    """What a training noted beside its adapter, if it is of the same CLIP."""
+    path = adapter / "metrics.json"
+    if not path.is_file():
+        return {}
+    noted = _read(path)
+    return noted if noted.get("base_model", {}).get("fingerprint") == fingerprint else {}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"'{path}' is no JSON. Remove it, or choose another file.") from error
+    return content
 
 
 def _sizes(adapter: str, model: Any) -> dict[str, int]:
@@ -183,19 +212,11 @@ def _sizes(adapter: str, model: Any) -> dict[str, int]:
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    """Writes the file whole; what a training noted in it of itself stays, if it is of the same CLIP."""
+    """Writes the file whole, over nothing but JSON."""
     from ..training.record import write_json
 
-    try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        before = {}
-    except ValueError as error:
-        raise ValueError(f"'{path}' is no JSON, and would be overwritten. Choose another `--output`.") from error
-    if before.get("base_model", {}).get("fingerprint") == content["base_model"]["fingerprint"]:
-        for part in ("training", "adapter"):
-            if part in before:
-                content[part] = {**content.get(part, {}), **before[part]}
+    if path.exists():
+        _read(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, content)
 

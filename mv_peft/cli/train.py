@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import VideoDecodeError
 from .config_options import add_config_options, given_fields, mv_adapter_config
-from .data_options import OWN, add_data_options, check_data_options, frame_reader, load_split
+from .data_options import OWN, add_data_options, check_data_options, frame_reader, load_split, load_splits
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
     _show_log(is_main)
     training = _prepare(args)
     if is_main:
-        print(_describe_plan(training, args))
+        print(_describe_plan(training, args), flush=True)  # now, to a file as well
     if args.dry_run:
         for folder in (training.settings.checkpoints, training.settings.output):
             with contextlib.suppress(OSError):  # not there, or not empty
@@ -138,6 +138,8 @@ def _prepare(args: argparse.Namespace) -> TrainingRun:
 
 
 def _settings(args: argparse.Namespace) -> TrainSettings:
+    from transformers.integrations import get_available_reporting_integrations
+
     from ..training.settings import PUBLISHED_LENGTHS, TrainSettings
 
     if args.epochs is not None and args.max_steps is not None:
@@ -147,6 +149,11 @@ def _settings(args: argparse.Namespace) -> TrainSettings:
             f"The recipes' rates are for adapters, and '{args.method}' trains CLIP itself. "
             "Give a `--learning-rate`, such as 1e-6."
         )
+    available = sorted(get_available_reporting_integrations()) if args.report_to else []
+    for name in args.report_to:
+        if name not in available:
+            installed = ", ".join(available) or "nothing"
+            args.refuse(f"`--report-to` names '{name}', which is not installed. Here there is: {installed}.")
     epochs, batch_size = PUBLISHED_LENGTHS.get(args.dataset, (5, 128))
     same = ["output", "recipe", "learning_rate", "weight_decay", "max_steps", "captions", "sampling", "seed"]
     same += ["precision", "gradient_checkpointing", "num_workers", "eval_steps", "save_steps", "select_by"]
@@ -171,7 +178,7 @@ def _videos(args: argparse.Namespace) -> tuple[CaptionedVideos, CaptionedVideos]
         args.refuse("`--select-on-test` needs a test split, which `--dataset own` does not have. Leave it out.")
     if args.validation_fraction is not None:
         args.refuse("`--validation-fraction` has no effect with `--select-on-test`. Leave one of them out.")
-    return load_split(args, "train"), load_split(args, "test")
+    return load_splits(args, "train", "test")
 
 
 def _method(args: argparse.Namespace, clip: CLIPModel) -> tuple[PeftConfig | None, int, int]:
@@ -194,7 +201,10 @@ def _method(args: argparse.Namespace, clip: CLIPModel) -> tuple[PeftConfig | Non
 
         if args.preset:
             args.refuse(f"`--preset` is for mv_adapter, got the method '{args.method}'. Leave it out.")
-        config = method_config(clip, args.method, **given_fields(args))
+        try:
+            config = method_config(clip, args.method, **given_fields(args))
+        except TypeError as error:  # a field that the configuration does not have
+            args.refuse(f"'{args.method}' cannot be set up so: {error}. Correct `--set`.")
         limits |= given
     positions = clip.config.text_config.max_position_embeddings
     if limits["max_text_tokens"] > positions:
@@ -264,6 +274,8 @@ def _describe_outcome(training: TrainingRun, outcome: TrainOutcome, model: str) 
     figure = training.settings.select_by
     if outcome.metrics[figure] <= outcome.before[figure]:
         lines += ["", f"No {figure} above that of the untrained model: train longer, or at another `--learning-rate`."]
+    if facts.synthetic:
+        lines += ["", "The videos are rendered."]
     lines += ["", f"Adapter, processor, metrics.json, run.json{' and curve.png' * training.draws_curve}: {output}"]
     if facts.selected_on == "validation" and facts.dataset != OWN:
         lines += ["Once, on the test split: " + _evaluate_command(training, model)]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import psutil
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import get_device_states
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ def estimate_memory(
     Returns:
         The estimate. Activations are counted once each, as autograd keeps them, without the model's own weights.
     """
+    devices = get_device_states(*model.parameters())[0]  # not all that there are
     device, rows = next(model.parameters()).device.type, len(next(iter(pairs.values())))
     trained = sum(parameter.nbytes for parameter in model.parameters() if parameter.requires_grad)
     weights = {tensor.untyped_storage().data_ptr(): tensor.nbytes for tensor in (*model.parameters(), *model.buffers())}
@@ -86,7 +89,8 @@ def estimate_memory(
     was_training = model.training
     model.train()
     try:
-        with torch.random.fork_rng(), precision, torch.autograd.graph.saved_tensors_hooks(pack, lambda kept: kept):
+        saved = torch.autograd.graph.saved_tensors_hooks(pack, lambda kept: kept)
+        with torch.random.fork_rng(devices), precision, saved:
             output = model(**pairs)
             assert output.image_embeds.requires_grad  # else nothing would have been kept
     finally:
@@ -100,8 +104,12 @@ def estimate_memory(
     )
 
 
-def available_memory(device: torch.device) -> int | None:
-    """Bytes that are free on a device, where that can be asked."""
+def device_memory(device: torch.device) -> int | None:
+    """Bytes of a device that a process may take, where that can be asked: the same whatever is free just now.
+
+    A GPU is one process's; half of the computer's memory is shared by its processes.
+    """
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return psutil.virtual_memory().available if device.type == "cpu" else None
+        return torch.cuda.mem_get_info(device)[1]
+    num_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # as torchrun says
+    return psutil.virtual_memory().total // 2 // num_processes if device.type == "cpu" else None

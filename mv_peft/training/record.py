@@ -18,12 +18,15 @@ from torch import nn
 
 from ..errors import TrainingError
 from ..hub.fingerprint import fingerprint
+from ..video import MVProcessor
 from .checkpoints import last_checkpoint
 from .settings import TrainSettings
 
 RUN_FILE = "run.json"
 METRICS_FILE = "metrics.json"
 _WEIGHTS = ("adapter_model.safetensors", "model.safetensors")
+# Fields of every adapter's configuration that say nothing of what it computes, or follow from the model.
+_OF_ANY_ADAPTER = {"auto_mapping", "base_model_name_or_path", "inference_mode", "peft_version", "revision"}
 _ADAPTER_FILES = ("adapter_config.json", "config.json", *_WEIGHTS)
 
 
@@ -57,15 +60,36 @@ class RunFacts:
         return {name: value for name, value in asdict(self).items() if name != "command"}
 
 
-def begin_run(settings: TrainSettings, facts: RunFacts, *, resume: bool) -> dict[str, Any]:
+def configuration(model: nn.Module, processor: MVProcessor) -> dict[str, Any]:
+    """The adapter's configuration and the most frames and tokens, in types that JSON has: another makes another run."""
+    limits = {"max_frames": processor.max_frames, "max_text_tokens": processor.max_text_tokens}
+    config = getattr(model, "peft_config", {}).get("default")
+    fields = {} if config is None else {**config.to_dict(), "method": getattr(config, "method", None)}
+    known: dict[str, Any] = json.loads(json.dumps(fields, default=_plain, sort_keys=True))
+    return {name: value for name, value in known.items() if name not in _OF_ANY_ADAPTER} | limits
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, peft.PeftConfig):
+        return value.to_dict()
+    return sorted(value) if isinstance(value, (set, frozenset)) else str(value)
+
+
+def begin_run(
+    settings: TrainSettings, facts: RunFacts, configured: Mapping[str, Any], *, resume: bool
+) -> dict[str, Any]:
     """What the folder knows of a training that was interrupted, if it is this one; nothing if it holds none.
 
     One that ended before its first checkpoint has left nothing to go on with, and does not count.
 
     Raises:
-        TrainingError: If it holds a training, and `resume` is false or that was another training.
+        TrainingError: If it holds a training, and `resume` is false or that was another training; or an adapter alone.
     """
     file = settings.output / RUN_FILE
+    if not file.exists() and any((settings.output / name).exists() for name in _ADAPTER_FILES):
+        raise TrainingError(
+            f"'{settings.output}' holds an adapter, and nothing of its training. Choose another folder."
+        )
     is_finished = (settings.output / METRICS_FILE).exists()
     if not file.exists() or not (is_finished or last_checkpoint(settings.checkpoints)):
         return {}
@@ -75,6 +99,7 @@ def begin_run(settings: TrainSettings, facts: RunFacts, *, resume: bool) -> dict
     now = json.loads(json.dumps({"settings": settings.as_json(), "facts": facts.identity}))
     differences = TrainSettings.differences(before["settings"], now["settings"])
     differences += TrainSettings.differences(before["facts"], now["facts"])
+    differences += TrainSettings.differences(before.get("configuration", {}), dict(configured))
     if differences:
         raise TrainingError(
             f"'{settings.output}' holds another training ({'; '.join(differences)}). "

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import torch
+from accelerate.utils import broadcast_object_list
 from torch import nn
 
 from ..data import VideoCaptionDataset, VideoRecord
@@ -30,14 +31,27 @@ from .checkpoints import (
 )
 from .curve import can_draw, draw_curve
 from .determinism import use_deterministic_algorithms
-from .memory import MemoryEstimate, available_memory, estimate_memory
+from .memory import MemoryEstimate, device_memory, estimate_memory
 from .progress import ProgressBar
-from .record import METRICS_FILE, RunFacts, adapter_facts, begin_run, publish_adapter, versions, write_json, write_run
+from .record import (
+    METRICS_FILE,
+    RunFacts,
+    adapter_facts,
+    begin_run,
+    configuration,
+    publish_adapter,
+    versions,
+    write_json,
+    write_run,
+)
 from .settings import TrainSettings
 from .trainer import RetrievalTrainer
 
 logger = logging.getLogger(__name__)
 
+# What Transformers calls gradient checkpointing from now on, and how it is done.
+_RENAMED = "activation_checkpointing"
+_CHECKPOINTING = {"use_reentrant": False}
 _AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -124,7 +138,8 @@ class TrainingRun:
         self.validation = validation
         self.facts = facts
         self._read = read
-        self._before = begin_run(settings, facts, resume=resume)
+        self._configuration = configuration(model, processor)
+        self._before = begin_run(settings, facts, self._configuration, resume=resume)
         dataset = VideoCaptionDataset(
             train,
             settings.captions,
@@ -133,7 +148,7 @@ class TrainingRun:
             sampling=settings.sampling,
             read=read,
         )
-        # Where an interrupted training got a chunk size from what was free then, it keeps it.
+        # Where an interrupted training got a chunk size from a device's memory, it keeps it.
         if settings.chunk_size == "auto" and self._before:
             settings = replace(settings, chunk_size=self._before["plan"]["chunk_size"])
         self.settings = settings
@@ -163,11 +178,13 @@ class TrainingRun:
         """
         folder, is_main = self.settings.checkpoints, self.trainer.is_world_process_zero()
         checkpoint = last_checkpoint(folder)
+        is_published = "history" in self._before and (self.settings.output / METRICS_FILE).exists()
+        is_finished = is_published and checkpoint is not None
         wait_for_all()
         if is_main:
             folder.mkdir(parents=True, exist_ok=True)
             remove_incomplete(folder)
-            write_run(self.settings, self.facts, self._before, plan=asdict(self.plan))
+            self._write_run()
         if self._before and self._before["plan"]["num_processes"] != self.plan.num_processes:
             logger.warning(
                 "Resumed on %d processes, begun on %d: the adapter will be as good, but not the same to the bit.",
@@ -183,9 +200,13 @@ class TrainingRun:
         self.trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         seconds = None if checkpoint is not None else time.perf_counter() - began
         wait_for_all()
-        best = json.loads((folder / "best" / MEASURED_FILE).read_text(encoding="utf-8"))
+        # Read once: another machine may not see the file, or not yet.
+        measured = [json.loads((folder / "best" / MEASURED_FILE).read_text(encoding="utf-8")) if is_main else None]
+        best = broadcast_object_list(measured)[0]
         record = self._record(best, before, seconds)
-        if is_main:
+        if is_finished:
+            logger.info("'%s' has been trained to its end; it stays as it is.", self.settings.output)
+        elif is_main:
             self._publish(record, [{"step": 0, f"eval_{self.settings.select_by}": before[self.settings.select_by]}])
         wait_for_all()
         return TrainOutcome(best["step"], best["metrics"], before, record)
@@ -224,12 +245,15 @@ class TrainingRun:
 
     def _plan(self, num_pairs: int) -> TrainPlan:
         settings, arguments, model = self.settings, self.trainer.args, self.trainer.model
+        if settings.gradient_checkpointing:  # Trainer does so too late for the estimate
+            name = _RENAMED if hasattr(model, f"{_RENAMED}_enable") else "gradient_checkpointing"
+            getattr(model, f"{name}_enable")(**{f"{name}_kwargs": _CHECKPOINTING})
         memory = estimate_memory(model, self._longest_pair(), _AUTOCAST[settings.precision])
         share = settings.per_process(arguments.world_size)
         chunk_size = share if settings.chunk_size == "auto" else min(settings.chunk_size, share)
-        available = available_memory(arguments.device)
+        available = device_memory(arguments.device)
         if settings.chunk_size == "auto" and available is not None:
-            chunk_size = memory.chunk_size(share, available + memory.weights)  # which are there already
+            chunk_size = memory.chunk_size(share, available)
         return TrainPlan(
             num_trainable=sum(p.numel() for p in model.parameters() if p.requires_grad),
             num_parameters=sum(p.numel() for p in model.parameters()),
@@ -307,8 +331,12 @@ class TrainingRun:
             )
             title = f"{self.facts.method} on {self.facts.dataset}: {self.facts.validation}{warned}"
             draw_curve(history, settings.output / "curve.png", metric=settings.select_by, title=title)
-        write_run(settings, self.facts, self._before, plan=asdict(self.plan), history=history)
+        self._write_run(history=history)
         write_json(settings.output / METRICS_FILE, record)  # last: where it is, all the rest is
+
+    def _write_run(self, **more: Any) -> None:
+        described = {"configuration": self._configuration, "plan": asdict(self.plan)}
+        write_run(self.settings, self.facts, self._before, **described, **more)
 
 
 def _arguments(settings: TrainSettings, num_pairs: int) -> RetrievalTrainingArguments:
@@ -336,14 +364,15 @@ def _arguments(settings: TrainSettings, num_pairs: int) -> RetrievalTrainingArgu
     }
     if settings.gradient_checkpointing:
         names = {argument.name for argument in fields(RetrievalTrainingArguments)}
-        # Transformers is renaming it.
-        name = "activation_checkpointing" if "activation_checkpointing" in names else "gradient_checkpointing"
-        options |= {name: True, f"{name}_kwargs": {"use_reentrant": False}}
+        name = _RENAMED if _RENAMED in names else "gradient_checkpointing"
+        options |= {name: True, f"{name}_kwargs": _CHECKPOINTING}
     arguments = RetrievalTrainingArguments(**options)
     assert arguments.world_size == num_processes, (arguments.world_size, num_processes)
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # of several, DataParallel would give each a batch of its own
     arguments.per_device_train_batch_size = settings.per_process(arguments.world_size)
     steps_per_epoch = num_pairs // settings.batch_size
-    arguments.max_steps = settings.max_steps or math.ceil(settings.epochs * steps_per_epoch)
+    # Rounded first: 0.07 * 100 is 7.000000000000001.
+    arguments.max_steps = settings.max_steps or math.ceil(round(settings.epochs * steps_per_epoch, 6))
     arguments.eval_steps = settings.eval_steps or max(1, steps_per_epoch)
     arguments.save_steps = settings.save_steps or max(1, steps_per_epoch)
     arguments.logging_steps = max(1, min(10, arguments.max_steps // 50))

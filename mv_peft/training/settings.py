@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -76,6 +77,8 @@ class TrainSettings:
             value = getattr(self, name)
             if value is not None and value != "auto" and not value > 0:
                 raise ValueError(f"`{name}` must be positive, got {value}.")
+        if not math.isfinite(self.epochs):
+            raise ValueError(f"`epochs` must be finite, got {self.epochs}.")
         if self.num_workers < 0:
             raise ValueError(f"`num_workers` must not be negative, got {self.num_workers}.")
         for name, what, choices in (

@@ -77,7 +77,7 @@ class RetrievalTrainer(Trainer):
             data_collator=data_collator,
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
-            callbacks=[_StopAtBadGradients(self), *callbacks],
+            callbacks=[_StopAtBadGradients(self), _TellEpoch(train_dataset), _MeasureTheEnd(), *callbacks],
         )
         self.remove_callback(PrinterCallback)
 
@@ -197,3 +197,22 @@ class _StopAtBadGradients(TrainerCallback):
         norm = nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
         if not torch.isfinite(norm):
             raise self.trainer.not_a_number("gradient", norm)
+
+
+class _TellEpoch(TrainerCallback):
+    """Tells the data set which epoch begins: behind a sampler that skips or shares batches accelerate does not."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+
+    def on_epoch_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
+        if hasattr(self.dataset, "set_epoch"):
+            self.dataset.set_epoch(int(state.epoch or 0))
+
+
+class _MeasureTheEnd(TrainerCallback):
+    """Asks for an evaluation after the last step, as early versions 5 of Transformers do not."""
+
+    def on_step_end(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
+        if args.eval_strategy == "steps" and state.global_step >= state.max_steps:
+            control.should_evaluate = True

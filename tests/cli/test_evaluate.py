@@ -111,14 +111,18 @@ def test_the_processor_saved_with_an_adapter_is_used(command, tmp_path):
     assert written(tmp_path / "m.json")["data"]["frame_sampling"] == "tail"
 
 
-def test_what_a_training_wrote_stays_in_the_file(command, tmp_path):
-    output = tmp_path / "metrics.json"
+def test_what_a_training_wrote_goes_with_its_adapter(command, tmp_path):
+    zero_shot, output = command, tmp_path / "adapter" / "metrics.json"
+    command = [*command, "--adapter", adapter(tmp_path / "adapter", "mv_adapter")]
     assert main([*command, "--output", str(output)]) == 0
     content = written(output)
     output.write_text(json.dumps({**content, "training": {"seed": 3}, "metrics": {"t2v R@1": -1}}))
-    assert main([*command, "--output", str(output)]) == 0
-    assert written(output) == {**content, "training": {"seed": 3}}
-    output.write_text(json.dumps({"base_model": {"fingerprint": "another"}, "training": {"seed": 3}}))
+    for file in (tmp_path / "elsewhere.json", output):
+        assert main([*command, "--output", str(file)]) == 0
+        assert written(file) == {**content, "training": {"seed": 3}}
+    assert main([*zero_shot, "--output", str(tmp_path / "elsewhere.json")]) == 0
+    assert not {"training", "adapter"} & written(tmp_path / "elsewhere.json").keys()
+    output.write_text(json.dumps({"schema": 1, "training": {"seed": 3}}))  # of who knows what CLIP
     assert main([*command, "--output", str(output)]) == 0
     assert written(output) == content
     output.write_text("notes")

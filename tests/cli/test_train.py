@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -23,6 +25,7 @@ from mv_peft.data import CaptionedVideos
 from mv_peft.demo.clips import write_clips
 from mv_peft.demo.pretrained import load_tiny_clip
 from mv_peft.demo.world import sample_pairs
+from mv_peft.hub.record import parse_record
 from mv_peft.retrieval import evaluate_retrieval
 from mv_peft.video import MVProcessor
 
@@ -33,8 +36,10 @@ NUM_CLIPS = 36
 
 @pytest.fixture(autouse=True)
 def other_algorithms_again():
+    logger = logging.getLogger("mv_peft")
     yield
     torch.use_deterministic_algorithms(False)
+    logger.handlers, logger.propagate, logger.level = [], True, logging.NOTSET
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +85,7 @@ def test_says_what_will_be_trained_and_what_came_out(finished):
         "modern: AdamW, learning rate 0.01, weight decay 0.01, gradients clipped to 1, fp32",
         "8 pairs 1 MiB, activations of 3 ",
         "t2v R@1",
+        "The videos are rendered.",
         str(folder),
     ):
         assert said in out
@@ -137,8 +143,9 @@ def test_killed_and_resumed_it_is_the_same_to_the_bit(finished, clips, tmp_path)
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
-    process.communicate()
+    out, _ = process.communicate()
     assert process.returncode == -signal.SIGKILL
+    assert "27,672 of 624,889 parameters" in out
     assert not (tmp_path / "run/metrics.json").exists()
     process = start(arguments)
     _, err = process.communicate(timeout=240)
@@ -176,8 +183,13 @@ def test_train_then_evaluate_then_load(finished, clips, tmp_path, capsys):
     assert "MV_ADAPTER, this run" in capsys.readouterr().out
     record, trained = (json.loads((path / "metrics.json").read_text()) for path in (adapter_folder, folder))
     assert record["data"]["videos"] == NUM_CLIPS
+    assert record["data"]["synthetic"] is True
     assert record["training"] == trained["training"]
+    assert parse_record(record).data.keys() == parse_record(trained).data.keys() - {"split"}
     assert record["base_model"]["fingerprint"] == trained["base_model"]["fingerprint"]
+    assert main(command(clips, adapter_folder, "--synthetic", "--chunk-size", "3", "--resume")) == 0
+    assert "has been trained to its end" in capsys.readouterr().err
+    assert json.loads((adapter_folder / "metrics.json").read_text()) == record
     loaded = mv_peft.load(adapter_folder, base_model=str(TINY_CLIP))
     result = evaluate_retrieval(loaded.model, loaded.processor, CaptionedVideos.load(clips), progress=False)
     assert result.metrics == record["metrics"]
@@ -235,6 +247,24 @@ def test_what_is_selected_on_test_says_so_everywhere(msvd, tmp_path, capsys):
     run = json.loads((tmp_path / "run/run.json").read_text())
     assert run["facts"]["selected_on"] == "test"
     assert "--select-on-test" in run["commands"][0]
+    words = ["evaluate", "--model", str(TINY_CLIP), "--adapter", str(tmp_path / "run"), "--dataset", "msvd"]
+    assert main([*words, "--root", str(msvd), "--output", str(tmp_path / "test.json")]) == 0
+    assert "The adapter was chosen on the TEST split" in capsys.readouterr().out
+    assert json.loads((tmp_path / "test.json").read_text())["training"] == record["training"]
+
+
+def test_videos_of_either_split_can_be_skipped(msvd, tmp_path, capsys):
+    words = command(msvd, tmp_path / "run", "--select-on-test", "--dry-run")
+    at = words.index("--validation-fraction")
+    words = [*words[:at], *words[at + 2 :]]
+    words[words.index("own")] = "msvd"
+    train, test = ((msvd / f"{name}_list.txt").read_text().split()[0] for name in ("train", "test"))
+    assert main([*words, "--skip-videos", train, test]) == 0
+    out = capsys.readouterr().out
+    assert "msvd/train: 23 videos" in out
+    assert "msvd/test: 11 videos" in out
+    assert main([*words, "--skip-videos", train, "nobody"]) == 1
+    assert "`--skip-videos` names 'nobody', which neither msvd/train nor msvd/test has." in capsys.readouterr().err
 
 
 def test_a_benchmark_trains_by_its_preset_and_never_sees_its_test_split(msvd, tmp_path, capsys):
@@ -262,7 +292,20 @@ def test_a_training_is_not_overwritten(finished, clips, capsys):
     assert f"'{folder}' holds a training. Resume it" in capsys.readouterr().err
     assert main(command(clips, folder, "--synthetic", "--chunk-size", "3", "--resume", "--seed", "7")) == 1
     assert "holds another training (seed: 0, now 7)" in capsys.readouterr().err
+    words = command(clips, folder, "--synthetic", "--chunk-size", "3", "--resume", "--max-frames", "6")
+    words[words.index("bottleneck_dim=8")] = "scaling=0.5"
+    assert main(words) == 1
+    said = "(bottleneck_dim: 8, now 64; max_frames: 12, now 6; scaling: 0.1, now 0.5)"
+    assert f"holds another training {said}" in capsys.readouterr().err
     assert (folder / "adapter_model.safetensors").read_bytes() == before
+
+
+def test_an_adapter_that_came_from_elsewhere_is_not_overwritten(clips, tmp_path, capsys):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    for options in ([], ["--resume"]):
+        assert main(command(clips, tmp_path, *options)) == 1
+        assert f"'{tmp_path}' holds an adapter, and nothing of its training." in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["adapter_config.json"]
 
 
 @pytest.mark.parametrize(
@@ -279,6 +322,7 @@ def test_a_training_is_not_overwritten(finished, clips, capsys):
         (["--captions", "some"], "Unknown captions 'some'. Choose from: all, one_per_video."),
         (["--select-by", "R1"], "Unknown figure 'R1'. Choose from: t2v R@1,"),
         (["--chunk-size", "few"], "must be a number or auto, got 'few'."),
+        (["--report-to", "nowhere"], "`--report-to` names 'nowhere', which is not installed. Here there is: "),
     ],
 )
 def test_mistakes_in_the_arguments(clips, tmp_path, capsys, options, message):
@@ -286,6 +330,20 @@ def test_mistakes_in_the_arguments(clips, tmp_path, capsys, options, message):
         main(command(clips, tmp_path / "run", *options))
     assert error.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_field_that_the_method_does_not_have(clips, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(command(clips, tmp_path / "run", "--method", "lora"))
+    assert "'lora' cannot be set up so: " in capsys.readouterr().err
+
+
+def test_the_estimate_knows_of_gradient_checkpointing(clips, tmp_path, capsys):
+    sizes = []
+    for options in ([], ["--gradient-checkpointing"]):
+        assert main(command(clips, tmp_path / "run", "--dry-run", *options)) == 0
+        sizes.append(int(re.search(r"activations of 8 (\d+) MiB", capsys.readouterr().out)[1]))
+    assert 0 < sizes[1] < sizes[0] / 2
 
 
 def test_full_fine_tuning_wants_a_rate_of_its_own(clips, tmp_path, capsys):

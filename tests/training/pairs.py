@@ -15,16 +15,25 @@ NUM_PAIRS = 12
 
 
 class Pairs(Dataset):
-    """Rows of `tests.models.batch`, each with the id of its video."""
+    """Rows of `tests.models.batch`, each with the id of its video; its caption is another one in each epoch."""
 
     def __init__(self, num_pairs: int = NUM_PAIRS) -> None:
         self.rows = batch(videos=num_pairs, frames=6)
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
 
     def __len__(self) -> int:
         return len(self.rows["input_ids"])
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        return {"video_ids": f"video{index}", **{name: rows[index] for name, rows in self.rows.items()}}
+        caption = (index + self.epoch) % len(self)
+        row_of = {"input_ids": caption, "attention_mask": caption}
+        return {
+            "video_ids": f"video{index}",
+            **{name: rows[row_of.get(name, index)] for name, rows in self.rows.items()},
+        }
 
 
 def collate(pairs: list[dict[str, Any]]) -> dict[str, Any]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import psutil
 import pytest
 import torch
 from peft import get_peft_model
 
-from mv_peft.training.memory import MemoryEstimate, available_memory, estimate_memory
+from mv_peft.training.memory import MemoryEstimate, device_memory, estimate_memory
 from tests.models import adapter_config, batch, tiny_clip
 from tests.training.steps import adapted
 
@@ -62,8 +65,16 @@ def test_says_what_is_needed():
     assert estimate.describe(16, 8) == (
         "about 5.0 GiB (weights 1.0 GiB, gradients 1 MiB, optimizer 2 MiB, 16 pairs 8 MiB, activations of 8 4.0 GiB)"
     )
-    assert available_memory(torch.device("cpu")) > 2**20
-    assert available_memory(torch.device("meta")) is None
+
+
+def test_what_is_there_does_not_depend_on_what_is_free(monkeypatch):
+    """Else the same command would be chunked otherwise on a busy day, and not give the same adapter to the bit."""
+    sizes = {"total": 2**36, "available": 2**30}
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(**sizes))
+    assert device_memory(torch.device("cpu")) == 2**35
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert device_memory(torch.device("cpu")) == 2**33
+    assert device_memory(torch.device("meta")) is None
 
 
 def test_pairs_are_counted_with_their_padding():

@@ -129,10 +129,11 @@ def test_evaluates_by_what_it_was_given(tmp_path):
         asked.append(model)
         return {"t2v R@1": float(len(asked))}
 
-    ours = trainer(tmp_path, evaluate=evaluate, eval_strategy="steps", eval_steps=2, max_steps=4)
+    ours = trainer(tmp_path, evaluate=evaluate, eval_strategy="steps", eval_steps=2, max_steps=5)
     ours.train()
-    assert asked == [ours.model] * 2
-    assert [log["eval_t2v R@1"] for log in ours.state.log_history if "eval_t2v R@1" in log] == [1.0, 2.0]
+    assert asked == [ours.model] * 3
+    logged = [(log["step"], log["eval_t2v R@1"]) for log in ours.state.log_history if "eval_t2v R@1" in log]
+    assert logged == [(2, 1.0), (4, 2.0), (5, 3.0)]  # after the last step too
 
 
 def test_what_cannot_be_trained_is_refused(tmp_path):
