@@ -132,6 +132,7 @@ class _Cut(Exception):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = 20  # of an idle connection
+    disable_nagle_algorithm = True  # head and body are two packets
     server: Hub
 
     def log_message(self, *args: Any) -> None:
