@@ -115,10 +115,11 @@ def write_result(result: dict[str, Any], file: Path) -> None:
 
 
 def _peft_config(model: Any) -> dict[str, Any] | None:
-    """The method's resolved configuration, as it would be saved."""
+    """The method's resolved configuration, as it would be saved, without the folder that the CLIP was loaded from."""
     if not hasattr(model, "peft_config"):
         return None
-    return _plain(model.peft_config["default"].to_dict())
+    fields: dict[str, Any] = _plain(model.peft_config["default"].to_dict())
+    return {name: value for name, value in fields.items() if name != "base_model_name_or_path"}
 
 
 def _plain(value: Any) -> Any:
