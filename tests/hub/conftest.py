@@ -37,6 +37,7 @@ def hub(tmp_path, monkeypatch) -> Iterator[Hub]:
         monkeypatch.setattr(client, "endpoint", running.endpoint)
         monkeypatch.setenv("HF_TOKEN", TOKEN)
         monkeypatch.setenv("DISABLE_SAFETENSORS_CONVERSION", "true")  # a service on the real Hub
+        monkeypatch.setattr("transformers.utils.hub._hf_api", None, raising=False)  # it keeps the first hub's address
         monkeypatch.setattr(push, "_PAUSE_SECONDS", 0.01)
         names = ("config.json", "model.safetensors", "preprocessor_config.json", "tokenizer.json")
         running.add(CLIP, {name: (TINY_CLIP / name).read_bytes() for name in (*names, "tokenizer_config.json")})
