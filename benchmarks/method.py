@@ -22,6 +22,9 @@ class Method:
         learning_rates: What to choose from on the validation split; none if nothing is trained.
         recipe: Of `mv_peft.training.recipes`.
         match: For "lora_matched": the name of the method to have as many parameters as.
+        group: The section of the report.
+        summary: Whether the short table has it.
+        learning_rate_of: The name of the method whose chosen rate an ablation takes.
     """
 
     name: str
@@ -31,6 +34,9 @@ class Method:
     learning_rates: tuple[float, ...] = ()
     recipe: str = "modern"
     match: str | None = None
+    group: str = "rivals"
+    summary: bool = False
+    learning_rate_of: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "learning_rates", tuple(self.learning_rates))

@@ -53,7 +53,7 @@ def run(settings: RunSettings, *, command: str = "", clip_steps: int | None = No
     if torch.cuda.is_available():
         model.cuda()
     trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    train_info: dict[str, Any] = {"steps": 0, "seconds": 0.0, "peak_memory_mib": None, "curve": []}
+    train_info: dict[str, Any] = {"steps": 0, "seconds": 0.0, "cpu_seconds": 0.0, "peak_memory_mib": None, "curve": []}
     if trainable:
         train_info = train(model, processor, method, settings)
     train_info |= {

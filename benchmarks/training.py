@@ -88,7 +88,7 @@ def train(model: nn.Module, processor: MVProcessor, method: Method, settings: Ru
     """Trains a model in place.
 
     Returns:
-        "steps", "seconds", "peak_memory_mib" and "curve", a list of [step, loss].
+        "steps", "seconds", "cpu_seconds" of all threads, "peak_memory_mib" and "curve", a list of [step, loss].
     """
     paired = settings.batches == "paired"
     clips = draw(
@@ -123,13 +123,14 @@ def train(model: nn.Module, processor: MVProcessor, method: Method, settings: Ru
             callbacks=[ProgressBar(settings.batch_size, description=settings.name)],
         )
         _reset_peak_memory()
-        began = time.perf_counter()
+        began, cpu_began = time.perf_counter(), time.process_time()
         trainer.train()
-        seconds = time.perf_counter() - began
+        seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
     curve = [[entry["step"], round(float(entry["loss"]), 4)] for entry in trainer.state.log_history if "loss" in entry]
     return {
         "steps": trainer.state.global_step,
         "seconds": round(seconds, 2),
+        "cpu_seconds": round(cpu_seconds, 2),
         "peak_memory_mib": _peak_memory_mib(),
         "curve": curve,
     }
