@@ -50,7 +50,8 @@ class Method:
             )
         if self.learning_rates and self.learning_rate_of is not None:
             raise ValueError(
-                f"'{self.name}' has `learning_rates` and the `learning_rate_of` '{self.learning_rate_of}'. Leave one out."
+                f"'{self.name}' has learning rates of its own and those of '{self.learning_rate_of}'. "
+                "Leave `learning_rates` or `learning_rate_of` out."
             )
 
     @property

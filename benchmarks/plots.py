@@ -1,12 +1,13 @@
 """Rows -> one SVG a group: what each method finds against what it knows of order, and what it finds of which kind.
 
-The file carries a digest of the figures that were drawn, so that without matplotlib too it is seen whether it is in step.
+The file carries a digest of the figures that were drawn: whether it is in step is seen without matplotlib too.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import statistics
 from collections.abc import Sequence
@@ -49,7 +50,7 @@ def figures_of(rows: list[Row]) -> dict[str, Any]:
         }
     else:
         places = {"text to video": ["t2v R@1"], "video to text": ["v2t R@1"]}
-    main = [row for row in rows if row.method.summary] or [row for row in rows if not row.is_ablation]
+    main = [row for row in rows if row.method.summary] or [row for row in rows if not row.is_ablation] or rows
     bars = {
         title: [{**_name(row), "x": _spread(row.figures(gallery, *names))} for row in main]
         for title, names in places.items()
@@ -86,7 +87,9 @@ def draw(rows: list[Row], file: Path) -> None:
         "axes.spines.top": False,
         "axes.spines.right": False,
     }
-    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **style}):
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(style)
         figure = Figure(figsize=(WIDTH, sum(heights)), dpi=72, facecolor="white")
         if drawn["points"]:
             edges = heights[1] / sum(heights)
@@ -152,20 +155,28 @@ def _label(axes: Any, points: Sequence[dict[str, Any]]) -> None:
 
     renderer = FigureCanvasAgg(axes.figure).get_renderer()
     axes.autoscale_view()
+    axes.autoscale(False)
     centres = [axes.transData.transform((point["x"][0], point["y"][0])) for point in points]
     taken = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in centres]
+    for point in points:
+        (x, x_error), (y, y_error) = point["x"], point["y"]
+        for side, rise in ((x_error, 0.0), (0.0, y_error)):
+            taken.append(Bbox(axes.transData.transform([(x - side, y - rise), (x + side, y + rise)])).padded(1))
     taken.append(axes.get_legend().get_window_extent(renderer))
     inside = axes.get_window_extent(renderer)
     for point, (x, y) in zip(points, centres, strict=True):
         text = axes.text(0, 0, point["label"], fontsize=FONT_SIZE - 1.5, color=COLOURS[point["section"]])
         size = text.get_window_extent(renderer)
-        places = [
-            Bbox.from_bounds(left, y + rise - size.height / 2, size.width, size.height)
-            for distance in range(7, 200, 6)
-            for rise in sorted(range(-distance, distance + 1, 6), key=abs)
-            for left in (x + distance, x - distance - size.width)
-        ]
-        box = min(places, key=lambda place: _cost(place, taken, inside, x, y))
+        box, least = Bbox.null(), math.inf
+        for distance in range(7, 200, 6):
+            for rise in sorted(range(-distance, distance + 1, 6), key=abs):
+                for left in (x + distance, x - distance - size.width):
+                    place = Bbox.from_bounds(left, y + rise - size.height / 2, size.width, size.height)
+                    cost = _cost(place, taken, inside, x, y)
+                    if cost < least:
+                        box, least = place, cost
+            if least < distance + 6:
+                break
         taken.append(box)
         text.set_position(axes.transData.inverted().transform((box.x0, box.y0)))
         text.set_verticalalignment("bottom")
@@ -189,7 +200,14 @@ def _cost(place: Any, taken: Sequence[Any], inside: Any, x: float, y: float) -> 
 
 def _draw_bars(figure: Any, drawn: dict[str, Any], share: float) -> None:
     """A panel for each family of clips, in which every method is a bar."""
-    left, gap = 0.3, 0.02
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    labels = [bar["label"] for bar in next(iter(drawn["bars"].values()))]
+    texts = [figure.text(0, 0, label) for label in labels]
+    left, gap = max(text.get_window_extent(renderer).width for text in texts) / (72 * WIDTH) + 0.02, 0.02
+    for text in texts:
+        text.remove()
     width = (0.98 - left) / len(drawn["bars"]) - gap
     for index, (title, bars) in enumerate(drawn["bars"].items()):
         axes = figure.add_axes((left + index * (width + gap), 0.14 * share, width, 0.7 * share))
@@ -205,9 +223,11 @@ def _draw_bars(figure: Any, drawn: dict[str, Any], share: float) -> None:
                 alpha=0.8,
                 error_kw={"elinewidth": 0.8},
             )
-            axes.text(2, place, f"{mean:.1f}", va="center", color="white", fontsize=FONT_SIZE - 1)
-        axes.set_yticks(range(len(bars)), [bar["label"] for bar in bars] if index == 0 else [""] * len(bars))
-        axes.set(xlim=(0, 100), ylim=(len(bars) - 0.4, -0.6), title=title)
+            beside = mean + deviation if mean < 15 else 0
+            colour = "black" if beside else "white"
+            axes.text(beside + 2, place, f"{mean:.1f}", va="center", color=colour, fontsize=FONT_SIZE - 1)
+        axes.set_yticks(range(len(bars)), labels if index == 0 else [""] * len(bars))
+        axes.set(xlim=(0, 100), xticks=range(0, 100, 20), ylim=(len(bars) - 0.4, -0.6), title=title)
         axes.title.set_fontsize(FONT_SIZE)
         axes.tick_params(axis="y", length=0)
     figure.text(left + (0.98 - left) / 2, 0.02 * share, f"R@1{_of(drawn)} (%)", ha="center")

@@ -27,7 +27,7 @@ _BLOCK = re.compile(
 )
 
 
-def filled(text: str, results: Path = RESULTS) -> str:
+def filled(text: str, results: Path) -> str:
     """A text with the tables of each group between its markers.
 
     Args:
@@ -56,12 +56,12 @@ def groups(text: str) -> list[str]:
     return [block["group"] for block in _BLOCK.finditer(text) if not block["summary"]]
 
 
-def stale(results: Path = RESULTS, plots: Path = PLOTS) -> list[Path]:
+def stale() -> list[Path]:
     """The READMEs and plots that are not in step with the results."""
     texts = {file: file.read_text(encoding="utf-8") for file in READMES}
-    behind = [file for file, text in texts.items() if filled(text, results) != text]
-    files = {plots / f"{group}.svg": group for group in groups(texts[README])}
-    return behind + [file for file, group in files.items() if drawn_from(file) != digest(read_group(results / group))]
+    behind = [file for file, text in texts.items() if filled(text, RESULTS) != text]
+    plots = {PLOTS / f"{group}.svg": group for group in groups(texts[README])}
+    return behind + [file for file, group in plots.items() if drawn_from(file) != digest(read_group(RESULTS / group))]
 
 
 def _check_markers(text: str) -> None:
@@ -81,7 +81,7 @@ def main() -> None:
     if args.check:
         behind = ", ".join(f"'{file}'" for file in stale())
         sys.exit(f"Not in step with the results: {behind}. Run `python -m benchmarks.report`." if behind else None)
-    texts = {file: filled(file.read_text(encoding="utf-8")) for file in READMES}
+    texts = {file: filled(file.read_text(encoding="utf-8"), RESULTS) for file in READMES}
     for file, text in texts.items():
         file.write_text(text, encoding="utf-8")
     if importlib.util.find_spec("matplotlib") is None:

@@ -13,6 +13,7 @@ from .method import Group, Method, load_method
 # What must be the same in all results of a group, and in all seeds of a method beside its resolved configuration.
 SHARED = (
     "data",
+    "model",
     "size",
     "split",
     "data_seed",
@@ -24,6 +25,8 @@ SHARED = (
     "num_frames",
 )
 SHARED_BY_SEEDS = ("recipe", "learning_rate")
+# Worlds whose clips are rendered, for a tiny CLIP.
+SYNTHETIC = ("shapes", "digits", "babyai")
 # The order of the rows within a section; whatever is not named here comes after, by name.
 ORDER = (
     "zero-shot",
@@ -160,21 +163,22 @@ def _row(name: str, results: list[dict[str, Any]], folder: Path) -> Row:
     config = results[0]["config"]
     method = load_method(config["method"])
     wanted = {"recipe": method.recipe}
-    if not method.method.endswith("head"):  # of two configurations, one is written down
+    # The file's fields are for tiny CLIPs; and beside a head's configuration no other is written down.
+    if config["data"] in SYNTHETIC and not method.method.endswith("head"):
         wanted |= {**method.overrides, **config["overrides"]}
     had = {**(config.get("peft") or {}), "recipe": config["recipe"]}
     _compare(f"'{name}' in '{folder}'", f"'{method.name}.json'", wanted, {name: had.get(name) for name in wanted})
     changes = [f"{field}={value}" for field, value in sorted(config["overrides"].items())]
-    changes += ["random batches"] if config["batches"] == "random" else []
+    changes += ["random batches"] if config.get("batches") == "random" else []
     tuned = name
     if method.learning_rate_of is not None:
-        tuned = ",".join([method.learning_rate_of, *(["random"] if config["batches"] == "random" else [])])
+        tuned = ",".join([method.learning_rate_of, *(["random"] if config.get("batches") == "random" else [])])
     file = folder / "tuning" / f"{tuned}.json"
     tuning = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
     if tuning is not None and config["learning_rate"] != tuning["chosen"]:
         raise ValueError(
-            f"'{name}' in '{folder}' ran at a learning rate of {config['learning_rate']}, but {tuning['chosen']} is the "
-            f"choice in '{file.name}'. Run it again."
+            f"'{name}' in '{folder}' ran at a learning rate of {config['learning_rate']}, but 'tuning/{file.name}' "
+            f"chose {tuning['chosen']}. Run it again."
         )
     return Row(", ".join([method.label, *changes]), method, tuple(results), tuning)
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import re
 import statistics
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from .method import load_method
-from .rows import Row, families, galleries
+from .rows import SYNTHETIC, Row, families, galleries
 
 AT_EDGE = "*"
 WAYS = ("t2v", "v2t")
-SYNTHETIC = ("shapes", "digits", "babyai")
 SIZES = {"full": "full size", "fast": "reduced size"}
 SECTIONS = {"rivals": "Rivals", "mv_adapter": "MV-Adapter", "head": "With the temporal head"}
 LEGEND = {
-    "natural": "*natural*: a gallery of clips drawn one by one",
-    "twin": "*twin*: a gallery of clips and their twins",
+    "ways": "*t2v*: from text to video; *v2t*: from video to text",
+    "natural": "*natural*: the gallery of clips drawn one by one",
+    "twin": "*twin*: the gallery of clips beside their twins",
     "order": "*order accuracy*: the choice between a clip and its twin, 50 being a guess",
 }
 BLIND = "*blind to the order of frames, at best*"
@@ -86,16 +87,25 @@ def _caption(rows: list[Row], data: str) -> list[str]:
         re.sub(r"--(method|seed)[ =]\S+", lambda option: f"--{option[1]} {option[1].upper()}", command)
         for command in (result["run_info"]["command"] for result in results)
     )
-    size = (
-        f"{'Synthetic clips' if data in SYNTHETIC else 'Real videos'} (`{data}`), {SIZES[config['size']]}: "
-        f"{config['steps']:,} steps of {config['batch_size']} clips ({config['num_frames']} frames each) out of "
-        f"{config['num_train_clips']:,}, galleries of {config['num_gallery_clips']:,} clips of the {config['split']} split. "
-        f"Per cent; mean and standard deviation over seeds, where a method has several. "
+    legend = [LEGEND[name] for name in ("ways", *rows[0].results[0]["metrics"]) if name in LEGEND]
+    return [
+        f"{'Synthetic clips' if data in SYNTHETIC else 'Real videos'}, {_size(config)}. "
         f"Seed{_s(seeds)} {', '.join(map(str, seeds))}; commit{_s(commits)} {', '.join(commits)}; "
-        f"{', '.join(f'`{command}`' for command in commands)}."
-    )
-    legend = [LEGEND[name] for name in rows[0].results[0]["metrics"] if name in LEGEND]
-    return [size, "", *([f"{'; '.join(legend)}.", ""] if legend else [])]
+        f"{', '.join(f'`{command}`' for command in commands)}.",
+        "",
+        f"Per cent; mean and standard deviation over seeds, where a method has several. {'; '.join(legend)}.",
+        "",
+    ]
+
+
+def _size(config: dict[str, Any]) -> str:
+    """As far as it is known: the clips of a data set on disk are not counted."""
+    parts = [f"`{config['data']}`", config.get("model") and f"CLIP `{config['model']}`", SIZES.get(config.get("size"))]
+    steps = f"{config['steps']:,} steps of {config['batch_size']} clips"
+    steps += f" of {config['num_frames']} frames" if config.get("num_frames") else ""
+    steps += f" out of {config['num_train_clips']:,}" if config.get("num_train_clips") else ""
+    clips = f", galleries of {config['num_gallery_clips']:,} clips" if config.get("num_gallery_clips") else ""
+    return f"{', '.join(filter(None, parts))}: {steps}{clips}, {config['split']} split"
 
 
 def _s(things: Sequence[object]) -> str:
@@ -104,7 +114,7 @@ def _s(things: Sequence[object]) -> str:
 
 def _is_changed(row: Row) -> bool:
     config = row.results[0]["config"]
-    return bool(config["overrides"]) or config["batches"] != "paired"
+    return bool(config["overrides"]) or config.get("batches") == "random"
 
 
 def _in(rows: list[Row], gallery: str) -> str:
@@ -165,7 +175,8 @@ def _by_kind(rows: list[Row], gallery: str, figure: str, kinds: dict[str, list[s
             for members in columns.values()
         ]
 
-    return _detail(rows, list(columns), cells)
+    note = ["The mean counts each kind alike.", ""] if any(head.endswith("(mean)") for head in columns) else []
+    return [*_detail(rows, list(columns), cells), *note]
 
 
 def _costs(rows: list[Row]) -> list[str]:
@@ -184,8 +195,8 @@ def _costs(rows: list[Row]) -> list[str]:
 
     heads = ["trained parameters", "bytes saved", "learning rate", "out of", "seconds", "peak MiB"]
     note = (
-        f"{AT_EDGE} the smallest or largest tried: a better one may lie beyond. Seconds are wall clock on a machine with "
-        "other work, and no measure of speed; memory is the whole process's."
+        f"A rate with {AT_EDGE} is the smallest or largest tried: a better one may lie beyond. Seconds are wall clock "
+        "on a machine with other work, and no measure of speed; memory is the whole process's."
     )
     return [*_detail(rows, heads, cells), note, ""]
 
