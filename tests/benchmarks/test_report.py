@@ -145,6 +145,7 @@ def test_seeds_become_mean_and_deviation(world):
 
 
 def test_sections_and_their_order(world):
+    assert [row.method.name for row in read_group(world)] == list(METHODS)
     rows = list(table(filled(block("shapes"), world.parent)))
     assert rows == [
         *["method", "---"],
@@ -273,7 +274,7 @@ def test_a_group_without_results_is_an_error(tmp_path, what):
 
 
 @pytest.mark.parametrize(
-    "text", ["<!-- results: shapes -->\n", "<!-- results: shapes sumary -->\n<!-- end of results -->"]
+    "text", ["<!-- results: digits -->\n", "<!-- results: shapes sumary -->\n<!-- end of results -->"]
 )
 def test_a_marker_without_an_end_is_an_error(world, text):
     assert "| LoRA |" in filled(block("shapes"), world.parent)
