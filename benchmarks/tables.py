@@ -39,7 +39,7 @@ def render_group(rows: list[Row], plot: str) -> str:
         plot: Where the plot lies, seen from the text.
     """
     lines = [
-        *_caption(rows, rows[0].results[0]["config"]["data"]),
+        *_caption(rows),
         *_comparison(rows, with_sections=True),
         f"![The methods in a picture, the same figures as in the tables]({plot})",
         "",
@@ -67,17 +67,16 @@ def render_summary(rows: list[Row], chosen: Sequence[str]) -> str:
         ValueError: If one of them has no result, or none is chosen.
     """
     short = [row for row in rows if row.method.name in chosen and not _is_changed(row)]
-    data = rows[0].results[0]["config"]["data"]
     missing = sorted(set(chosen) - {row.method.name for row in short})
     if missing or not chosen:
         raise ValueError(
-            f"The summary of {data} wants results of: {', '.join(missing) or 'no method'}. "
+            f"The summary of {rows[0].results[0]['config']['data']} wants results of: {', '.join(missing) or 'no method'}. "
             'Run them with `python -m benchmarks.suite`, or say `"summary"` in other files of `benchmarks/methods`.'
         )
-    return "\n".join([*_caption(short, data), *_comparison(short, with_sections=False)]).rstrip() + "\n"
+    return "\n".join([*_caption(short), *_comparison(short, with_sections=False)]).rstrip() + "\n"
 
 
-def _caption(rows: list[Row], data: str) -> list[str]:
+def _caption(rows: list[Row]) -> list[str]:
     """What was measured, in which size, and what made it; then what the columns mean."""
     config = rows[0].results[0]["config"]
     results = [result for row in rows for result in row.results]
@@ -89,7 +88,7 @@ def _caption(rows: list[Row], data: str) -> list[str]:
     )
     legend = [LEGEND[name] for name in ("ways", *rows[0].results[0]["metrics"]) if name in LEGEND]
     return [
-        f"{'Synthetic clips' if data in SYNTHETIC else 'Real videos'}, {_size(config)}. "
+        f"{'Synthetic clips' if config['data'] in SYNTHETIC else 'Real videos'}, {_size(config)}. "
         f"Seed{_s(seeds)} {', '.join(map(str, seeds))}; commit{_s(commits)} {', '.join(commits)}; "
         f"{', '.join(f'`{command}`' for command in commands)}.",
         "",
