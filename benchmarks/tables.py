@@ -70,7 +70,8 @@ def render_summary(rows: list[Row], chosen: Sequence[str]) -> str:
     missing = sorted(set(chosen) - {row.method.name for row in short})
     if missing or not chosen:
         raise ValueError(
-            f"The summary of {rows[0].results[0]['config']['data']} wants results of: {', '.join(missing) or 'no method'}. "
+            f"The summary of {rows[0].results[0]['config']['data']} wants results of: "
+            f"{', '.join(missing) or 'no method'}. "
             'Run them with `python -m benchmarks.suite`, or say `"summary"` in other files of `benchmarks/methods`.'
         )
     return "\n".join([*_caption(short), *_comparison(short, with_sections=False)]).rstrip() + "\n"
