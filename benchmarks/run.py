@@ -94,18 +94,25 @@ def resolve(settings: RunSettings, results: Path = RESULTS) -> RunSettings:
     Raises:
         ValueError: If nothing was tuned, or a learning rate is given where nothing is trained.
     """
-    trains = bool(load_method(settings.method).learning_rates)
+    trains = load_method(settings.method).trains
     if settings.learning_rate is not None and not trains:
         raise ValueError(f"'{settings.method}' trains nothing, got the learning rate {settings.learning_rate:g}.")
     if settings.learning_rate is not None or not trains:
         return settings
-    file = settings.tuning_file(results)
+    tuned = tuned_settings(settings)
+    file = tuned.tuning_file(results)
     if not file.exists():
         raise ValueError(
-            f"No learning rate was chosen for '{settings.name}' on {settings.group}. "
+            f"No learning rate was chosen for '{tuned.name}' on {tuned.group}. "
             "Choose one with `python -m benchmarks.tune`, or give `--learning-rate`."
         )
     return replace(settings, learning_rate=json.loads(file.read_text(encoding="utf-8"))["chosen"])
+
+
+def tuned_settings(settings: RunSettings) -> RunSettings:
+    """Whose choice of the learning rate counts: the settings themselves, or those of the method whose rate it takes."""
+    other = load_method(settings.method).learning_rate_of
+    return settings if other is None else replace(settings, method=other, overrides={})
 
 
 def write_result(result: dict[str, Any], file: Path) -> None:

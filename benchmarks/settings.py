@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 Batches = Literal["paired", "random"]
 RESULTS = Path(__file__).parent / "results"
 SIZES: dict[str, dict[str, int]] = {
-    "full": {"steps": 500, "num_train_clips": 6000, "num_gallery_clips": 1000, "num_frames": 12},
+    "full": {"steps": 400, "num_train_clips": 6000, "num_gallery_clips": 1000, "num_frames": 12},
     "fast": {"steps": 100, "num_train_clips": 2000, "num_gallery_clips": 400, "num_frames": 6},
 }
 

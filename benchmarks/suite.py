@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from .method import load_method, method_names
-from .run import add_settings, resolve, run, settings_of, write_result
+from .run import add_settings, resolve, run, settings_of, tuned_settings, write_result
 from .settings import RESULTS, RunSettings
 from .tune import tune
 
@@ -55,7 +55,7 @@ def main() -> None:
     args = parser.parse_args()
     for name in args.methods.split(","):
         settings = settings_of(args, method=name)
-        _tune_if_needed(settings, args.results)
+        _tune_if_needed(tuned_settings(settings), args.results)
         for seed in map(int, args.seeds.split(",")):
             seeded = replace(settings, seed=seed)
             file = seeded.result_file(args.results)

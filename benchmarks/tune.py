@@ -34,11 +34,14 @@ def tune(settings: RunSettings, before: dict[str, Any] | None = None, **given: A
         "at_edge": whether the chosen one is the smallest or the largest, so that a better one may lie beyond.
 
     Raises:
-        ValueError: If the method trains nothing.
+        ValueError: If the method trains nothing, or takes the learning rate of another.
     """
     from .measure import selection_score
 
-    rates = sorted(load_method(settings.method).learning_rates)
+    method = load_method(settings.method)
+    if method.learning_rate_of is not None:
+        raise ValueError(f"'{method.name}' takes the learning rate of '{method.learning_rate_of}': choose that one's.")
+    rates = sorted(method.learning_rates)
     if not rates:
         raise ValueError(f"'{settings.method}' trains nothing: there is no learning rate to choose.")
     steps = max(1, settings.steps // 2)
