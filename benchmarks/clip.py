@@ -103,9 +103,7 @@ def pretrain(data: str, output: Path, pretraining: Pretraining) -> CLIPModel:
         pairs = torch.randperm(num_clips // 2)[: pretraining.batch_size // 2]
         rows = _without_repetition(torch.cat([2 * pairs, 2 * pairs + 1]), number)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            loss = model(
-                input_ids=token_ids[rows], pixel_values=to_pixel_values(stills[rows]), return_loss=True
-            ).loss
+            loss = model(input_ids=token_ids[rows], pixel_values=to_pixel_values(stills[rows]), return_loss=True).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()

@@ -1,18 +1,24 @@
-"""Seconds of a training step and of a forward pass: frozen CLIP, LoRA r=8 on q and v, MV-Adapter, full fine-tuning.
+"""Seconds and memory of a training step and of a forward pass: frozen CLIP, LoRA, MV-Adapter, full fine-tuning.
 
     python -m benchmarks.speed                       # ViT-B/16, 2 clips of 12 frames of 224 pixels, random weights
     python -m benchmarks.speed --size tiny --rounds 20
+    python -m benchmarks.speed --bf16 --videos 32    # on a GPU
 
 The methods take turns in every round, so that a machine whose speed drifts treats them alike; what counts are the
-ratios, and their medians. Random weights cost as much time as trained ones.
+ratios, and their medians. A step is forward, loss and backward. Its memory is what it needs beside the model, at its
+peak: on a GPU of tensors, on Linux of a process of its own. Random weights cost as much as trained ones. Switching
+between adapters and loading them have a benchmark of their own, `benchmarks.switching`.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 import torch
 from peft import LoraConfig, get_peft_model
@@ -56,6 +62,21 @@ def seconds(work: Callable[[], object], device: str) -> float:
     return time.perf_counter() - began
 
 
+def forward(model: nn.Module, batch: dict[str, Tensor | bool], args: argparse.Namespace) -> None:
+    """What a search does."""
+    with torch.no_grad(), torch.autocast(args.device, torch.bfloat16, enabled=args.bf16):
+        model.eval()(**batch)
+
+
+def step(model: nn.Module, batch: dict[str, Tensor | bool], args: argparse.Namespace) -> None:
+    """What training does, but for the optimizer."""
+    with torch.autocast(args.device, torch.bfloat16, enabled=args.bf16):
+        loss = model.train()(**batch).loss
+    if loss.requires_grad:
+        loss.backward()
+    model.zero_grad()
+
+
 def measure(args: argparse.Namespace) -> dict[str, dict[str, list[float]]]:
     """Seconds for each method and kind of work, one number a round; the first round is thrown away."""
     torch.manual_seed(0)
@@ -63,23 +84,35 @@ def measure(args: argparse.Namespace) -> dict[str, dict[str, list[float]]]:
     models = {name: make(CLIPModel(config)).to(args.device) for name, make in METHODS.items()}
     batch = make_batch(args.videos, args.frames, config.vision_config.image_size, args.device)
     times: dict[str, dict[str, list[float]]] = {name: {"forward": [], "step": []} for name in models}
-
-    def forward(model: nn.Module) -> None:
-        with torch.no_grad(), torch.autocast(args.device, torch.bfloat16, enabled=args.bf16):
-            model(**batch)
-
-    def step(model: nn.Module) -> None:
-        with torch.autocast(args.device, torch.bfloat16, enabled=args.bf16):
-            loss = model(**batch).loss
-        if loss.requires_grad:
-            loss.backward()
-        model.zero_grad()
-
     for _ in tqdm(range(args.rounds + 1), desc="measuring", unit="round", disable=None):
         for name, model in models.items():
-            times[name]["forward"].append(seconds(lambda model=model: forward(model.eval()), args.device))
-            times[name]["step"].append(seconds(lambda model=model: step(model.train()), args.device))
+            for work in (forward, step):
+                taken = seconds(lambda work=work, model=model: work(model, batch, args), args.device)
+                times[name][work.__name__].append(taken)
     return {name: {work: rounds[1:] for work, rounds in kinds.items()} for name, kinds in times.items()}
+
+
+def step_memory(name: str, args: argparse.Namespace) -> float | None:
+    """GiB that a step needs beside the model; None where the system does not tell."""
+    torch.manual_seed(0)
+    config = CLIPConfig(vision_config=SIZES[args.size])
+    model = METHODS[name](CLIPModel(config)).to(args.device)
+    batch = make_batch(args.videos, args.frames, config.vision_config.image_size, args.device)
+    if args.device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        rest = torch.cuda.memory_allocated()
+        step(model, batch, args)
+        return (torch.cuda.max_memory_allocated() - rest) / 2**30
+    if not Path("/proc/self/status").exists():
+        return None
+    rest = _resident_kib("VmRSS")
+    step(model, batch, args)
+    return (_resident_kib("VmHWM") - rest) / 2**20
+
+
+def _resident_kib(field: str) -> int:
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return int(next(line for line in lines if line.startswith(field)).split()[1])
 
 
 def ratio(rounds: list[float], baseline: list[float]) -> float:
@@ -97,16 +130,21 @@ def main() -> None:
     parser.add_argument("--bf16", action="store_true", help="autocast to bfloat16")
     args = parser.parse_args()
     times = measure(args)
+    memory = {}
+    for name in METHODS:  # one after the other, each in a fresh process: what one has freed another would find
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+            memory[name] = process.submit(step_memory, name, args).result()
     where = torch.cuda.get_device_name() if args.device == "cuda" else f"CPU, {torch.get_num_threads()} thread(s)"
     print(
         f"{args.size}, {args.videos} videos x {args.frames} frames, random weights, {where}, torch {torch.__version__}"
     )
-    print(f"{'':18}{'forward s':>11}{'/ frozen':>10}{'step s':>11}{'/ LoRA':>10}")
+    print(f"{'':18}{'forward s':>11}{'/ frozen':>10}{'step s':>11}{'/ LoRA':>10}{'step GiB':>11}")
     for name, kinds in times.items():
         forward, step = kinds["forward"], kinds["step"]
         print(
             f"{name:18}{statistics.median(forward):11.3f}{ratio(forward, times[BASELINE_FORWARD]['forward']):10.2f}"
             f"{statistics.median(step):11.3f}{ratio(step, times[BASELINE_STEP]['step']):10.2f}"
+            f"{'' if memory[name] is None else f'{memory[name]:.2f}':>11}"
         )
 
 

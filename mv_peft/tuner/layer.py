@@ -72,7 +72,8 @@ class MVAdapterLinear(MVAdapterLayer, AdaptedModule):
         hidden = result
         for name in self.active_adapters:
             if name in self.mv_adapter_block:
-                result = result + self._delta(name, hidden, frame_mask)
+                # In place, the delta being nobody else's: another tensor of this size takes as long as its computing.
+                result = self._delta(name, hidden, frame_mask).add_(result)
         return result
 
     def _mixed_batch(self, hidden: Tensor, frame_mask: Tensor | None, adapter_rows: Mapping[str, Tensor]) -> Tensor:
