@@ -30,14 +30,16 @@ def test_the_kept_clip_does_not_tell_frames_one_by_one_from_their_reversal() -> 
 
 def test_stills_come_in_twins_and_from_other_clips_than_methods_train_on() -> None:
     captions, stills = draw_stills("shapes", 40)
-    assert stills.shape == (40, 32, 32, 3) and stills.dtype == torch.uint8
+    assert stills.shape == (40, 32, 32, 3)
+    assert stills.dtype == torch.uint8
     assert len(captions) == 40
     trained_on = draw("shapes", "train", 40, paired=True, num_frames=12, seed=0)
     assert set(captions) != set(trained_on.captions)
     events = [(one, other) for one, other in zip(captions[::2], captions[1::2], strict=True) if " turns " in one]
     assert events
     for one, other in events:
-        assert one != other and sorted(one.split()) == sorted(other.split())
+        assert one != other
+        assert sorted(one.split()) == sorted(other.split())
 
 
 def test_a_batch_holds_no_caption_twice() -> None:
