@@ -11,10 +11,12 @@ from benchmarks import run as run_module
 from benchmarks import suite
 from benchmarks.clip import load_clip
 from benchmarks.data import draw
+from benchmarks.in_memory import _Rows
 from benchmarks.method import load_method, method_names
-from benchmarks.run import field_and_value, resolve, run, write_result
-from benchmarks.settings import RunSettings
-from benchmarks.training import _Rows, build
+from benchmarks.options import field_and_value
+from benchmarks.run import resolve, run, write_result
+from benchmarks.settings import WorldSettings
+from benchmarks.training import build
 from benchmarks.tune import TUNING_SEED, tune
 
 TINY = {"steps": 2, "batch_size": 8, "num_train_clips": 16, "num_gallery_clips": 8, "num_frames": 4}
@@ -22,7 +24,7 @@ TRAINED = [name for name in method_names() if load_method(name).learning_rates]
 
 
 def settings(method="lora", **more):
-    return RunSettings(method=method, **{"learning_rate": 1e-3, **TINY, **more})
+    return WorldSettings(method=method, **{"learning_rate": 1e-3, **TINY, **more})
 
 
 @pytest.fixture(scope="module")
@@ -176,5 +178,5 @@ def test_what_makes_no_sense_is_an_error():
 
 
 def test_sizes_stand_for_what_is_not_given():
-    assert RunSettings(method="lora", size="fast").steps < RunSettings(method="lora").steps
-    assert replace(RunSettings(method="lora"), steps=5).steps == 5
+    assert WorldSettings(method="lora", size="fast").steps < WorldSettings(method="lora").steps
+    assert replace(WorldSettings(method="lora"), steps=5).steps == 5
