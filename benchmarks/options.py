@@ -14,7 +14,7 @@ from .data import DATA
 from .settings import OWN, RunSettings, VideoSettings, WorldSettings
 
 ON_DISK = (*BENCHMARKS, OWN)
-# Which options are there for one kind of data only; none of them has a default that could be given.
+# Options for one kind of data only. Their default is None: what is given where it has no effect is refused.
 _OF_WORLDS = ("fast", "batches", "num_train_clips", "num_gallery_clips", "num_frames")
 _OF_VIDEOS = ("model", "root", "videos", "cache", "num_workers")
 

@@ -15,13 +15,14 @@ from benchmarks import run as run_module
 from benchmarks import tune as tune_module
 from benchmarks.method import USUAL_RATES, USUAL_RATES_OF_CLIP, load_method, method_names
 from benchmarks.on_disk import OWN_HELD_OUT, OWN_VALIDATION, VALIDATION_SHARE, VideosOnDisk, _curve
-from benchmarks.options import command_of
+from benchmarks.options import ON_DISK, command_of
 from benchmarks.run import run
 from benchmarks.settings import VideoSettings, WorldSettings
 from benchmarks.tables import read_group
 from benchmarks.training import build
 from benchmarks.tune import TUNING_SEED, tune
 from mv_peft import enable_video
+from mv_peft.cli.data_options import DATASETS
 from mv_peft.data import BENCHMARKS, MSRVTT
 from mv_peft.data.captioned import stable_hash
 from mv_peft.demo.pretrained import TINY_CLIP, load_tiny_clip
@@ -168,6 +169,13 @@ def test_zero_shot_figures_are_the_library_s(root, read):
     assert (result["config"]["steps"], result["config"]["peft"]) == (3, None)
 
 
+def test_the_same_run_gives_the_same_numbers_and_another_seed_others(root):
+    first, again, other = (run(settings(root, seed=seed)) for seed in (0, 0, 1))
+    assert again["metrics"] == first["metrics"]
+    assert again["train_info"]["curve"] == first["train_info"]["curve"]
+    assert other["train_info"]["curve"] != first["train_info"]["curve"]
+
+
 def test_measured_is_the_best_state_on_validation(root, monkeypatch):
     """At a rate that changes nothing in the figures the first state of a training stays the best."""
     measured = []
@@ -188,7 +196,10 @@ def test_measured_is_the_best_state_on_validation(root, monkeypatch):
         return outcome
 
     monkeypatch.setattr(on_disk.TrainingRun, "execute", execute)
-    result = run(settings(root, learning_rate=1e-7, steps=12, precision="fp32", split="validation"))
+    result = run(settings(root, learning_rate=1e-7, steps=12, precision="fp32", split="validation", seed=5))
+    how = states["outcome"].record["training"]
+    assert (how["learning_rate"], how["recipe"], how["seed"], how["precision"]) == (1e-7, "modern", 5, "fp32")
+    assert (how["captions"], how["selected_on"]) == ("all", "validation")
     assert result["train_info"]["best_step"] == states["outcome"].best_step == 4
     assert result["metrics"]["retrieval"] == states["outcome"].metrics
     (best,) = measured
@@ -281,6 +292,17 @@ def test_own_videos(root, own):
     assert result["metrics"]["retrieval"]["v2t R@50"] == 100.0
 
 
+@pytest.mark.parametrize("name", ["full", "full+head", "lora_matched", "adapter_sequential", "prompts"])
+def test_other_methods(root, name):
+    result = run(settings(root, name, learning_rate=1e-4, steps=1))
+    zero_shot = sum(parameter.numel() for parameter in load_tiny_clip().parameters())
+    info = result["train_info"]
+    assert info["clip_parameters"] == zero_shot
+    assert info["adapter_bytes"] > 4 * info["trainable_parameters"] > 0
+    assert result["config"]["label"] == load_method(name).label
+    assert result["metrics"]["retrieval"]["v2t R@50"] == 100.0
+
+
 def test_frames_come_out_of_a_cache(root, tmp_path, read, monkeypatch):
     videos = sorted((root / "all").iterdir())
     build_cache(tmp_path / "cache", root, videos, CacheSettings(short_side=32))
@@ -296,6 +318,16 @@ def test_frames_come_out_of_a_cache(root, tmp_path, read, monkeypatch):
     assert command_of(settings(root, cache=tmp_path)).endswith(
         "--root ... --cache ... --steps 3 --batch-size 4 --seed 0"
     )
+
+
+def test_every_data_set_that_can_be_trained_on_has_its_own_results(root, own):
+    assert set(ON_DISK) == set(DATASETS)
+    of_hub = settings(root, model="openai/clip-vit-base-patch16")
+    assert of_hub.group == "msrvtt-clip-vit-base-patch16"
+    assert "--model openai/clip-vit-base-patch16 --root ..." in command_of(of_hub)
+    assert settings(root).group == GROUP
+    assert settings(own, data="own").group == "own-holiday-tiny_clip"
+    assert WorldSettings(method="lora", size="fast").group == "shapes-fast"
 
 
 def test_lengths_are_those_that_were_published(root):
