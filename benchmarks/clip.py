@@ -1,18 +1,37 @@
-"""The CLIP that all methods of a world adapt: trained on stills of that world, never on a video."""
+"""The CLIP that all methods of a world adapt: trained on stills of that world, never on a video.
+
+    python -m benchmarks.clip --data shapes --output benchmarks/clips/shapes
+
+made the one that is kept here (`clips/shapes/README.md`). Those of other worlds are smaller work: they are trained when
+they are first needed, and stay in `runs/clips`.
+"""
 
 from __future__ import annotations
 
+import argparse
+import time
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import torch
+from torch import Tensor
 from tqdm import tqdm
-from transformers import CLIPImageProcessorPil, CLIPModel, set_seed
+from transformers import (
+    CLIPImageProcessorPil,
+    CLIPModel,
+    PreTrainedTokenizerBase,
+    get_cosine_schedule_with_warmup,
+    set_seed,
+)
 
-from mv_peft.demo.pretrained import FRAME_SAMPLING, load_tiny_clip, load_tiny_processor
+from mv_peft.demo.pretrained import FRAME_SAMPLING
 from mv_peft.demo.world import long_exposure
+from mv_peft.retrieval import recall_at
 from mv_peft.video import MVProcessor
 
-from .data import draw
+from .data import DATA, ClipSet, draw
+from .measure import caption_groups, group_places
 from .pretrain_tiny_clip import (
     IMAGE_SIZE,
     MAX_TOKENS,
@@ -23,57 +42,140 @@ from .pretrain_tiny_clip import (
     to_pixel_values,
 )
 
+KEPT = Path(__file__).parent / "clips"
 CACHE = Path("runs") / "clips"
-NUM_CLIPS, STEPS, BATCH_SIZE = 4000, 1500, 64
+RENDERED_AT_ONCE = 4000
 
 
-def load_clip(data: str, *, steps: int = STEPS, cache: Path = CACHE) -> tuple[CLIPModel, MVProcessor]:
-    """A fresh CLIP in fp32 and its processor: for "shapes" the demo's, for other worlds one trained here, once.
+class Pretraining(NamedTuple):
+    """How long a world's CLIP is trained, in steps of so many stills, out of the long exposures of so many clips."""
+
+    num_clips: int
+    steps: int
+    batch_size: int
+
+
+PRETRAINING = {"shapes": Pretraining(32000, 6000, 256)}
+SMALLER = Pretraining(4000, 1500, 64)
+
+
+def load_clip(data: str, *, steps: int | None = None, cache: Path = CACHE) -> tuple[CLIPModel, MVProcessor]:
+    """A fresh CLIP in fp32 and its processor: the one kept beside this file, or else one trained here, once.
 
     Args:
         data: The world.
-        steps: Of the training.
+        steps: Of the training, where not the usual ones; then always one trained here.
         cache: Folder that keeps what was trained.
     """
-    if data == "shapes":
-        return load_tiny_clip(), load_tiny_processor()
-    folder = cache / f"{data}-{steps}"
-    if not folder.exists():
-        _pretrain(data, folder, steps)
+    folder = KEPT / data
+    if steps is not None or not folder.exists():
+        pretraining = PRETRAINING.get(data, SMALLER)
+        pretraining = pretraining if steps is None else pretraining._replace(steps=steps)
+        folder = cache / f"{data}-{pretraining.steps}"
+        if not folder.exists():
+            partial = folder.with_name(f"{folder.name}.partial")
+            pretrain(data, partial, pretraining)
+            partial.replace(folder)
+    # Eager attention is the fastest on a CPU for sequences as short as these.
     clip = CLIPModel.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
     return clip, MVProcessor.from_pretrained(folder, max_text_tokens=MAX_TOKENS, frame_sampling=FRAME_SAMPLING)
 
 
-def _pretrain(data: str, folder: Path, steps: int) -> None:
-    """Contrastive training on long exposures of training clips; a batch holds no caption twice."""
+def pretrain(data: str, output: Path, pretraining: Pretraining) -> CLIPModel:
+    """Contrastive training on long exposures of training clips, a clip and its twin in one batch, no caption twice.
+
+    Args:
+        data: The world.
+        output: Folder for the model (fp16), its tokenizer and its image processor.
+        pretraining: How long.
+    """
     set_seed(0)
-    num_clips = min(NUM_CLIPS, steps * BATCH_SIZE)
-    clips = draw(data, "train", num_clips, paired=True, num_frames=12, seed=1)  # not the ones that methods train on
-    stills = torch.stack([torch.from_numpy(long_exposure(frames)) for frames in clips.frames])
-    tokenizer = build_tokenizer(sorted(set(clips.captions)))
-    token_ids = tokenizer(list(clips.captions), padding=True, return_tensors="pt").input_ids
-    rows_of: dict[str, list[int]] = {}
-    for row, caption in enumerate(clips.captions):
-        rows_of.setdefault(caption, []).append(row)
-    groups = [torch.tensor(rows) for rows in rows_of.values()]
+    num_clips = min(pretraining.num_clips, pretraining.steps * pretraining.batch_size)
+    captions, stills = draw_stills(data, num_clips)
+    names, number = caption_groups(captions)
+    tokenizer = build_tokenizer(sorted(names))
+    token_ids = tokenizer(captions, padding=True, return_tensors="pt").input_ids
     model = build_model(tokenizer)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.98), weight_decay=0.1)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=steps + 1)
-    for _ in tqdm(range(steps), desc=f"training a CLIP on stills of {data}", unit="step", disable=None):
-        chosen = [groups[group] for group in torch.randperm(len(groups))[:BATCH_SIZE]]
-        rows = torch.stack([group[torch.randint(len(group), ())] for group in chosen])
-        model(input_ids=token_ids[rows], pixel_values=to_pixel_values(stills[rows]), return_loss=True).loss.backward()
+    schedule = get_cosine_schedule_with_warmup(optimizer, pretraining.steps // 20, pretraining.steps)
+    bar = tqdm(range(pretraining.steps), desc=f"training a CLIP on stills of {data}", unit="step", disable=None)
+    for _ in bar:
+        pairs = torch.randperm(num_clips // 2)[: pretraining.batch_size // 2]
+        rows = _without_repetition(torch.cat([2 * pairs, 2 * pairs + 1]), number)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss = model(input_ids=token_ids[rows], pixel_values=to_pixel_values(stills[rows]), return_loss=True).loss
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
-    partial = folder.with_name(f"{folder.name}.partial")
-    model.save_pretrained(partial)
-    tokenizer.save_pretrained(partial)
+        bar.set_postfix(loss=f"{loss.item():.2f}", refresh=False)
+    _save(model.to(torch.float16), tokenizer, output)
+    return model.to(torch.float32)
+
+
+def draw_stills(data: str, num_clips: int) -> tuple[list[str], Tensor]:
+    """Captions of training clips and their long exposures, uint8 (clips, height, width, 3); 2i and 2i + 1 are twins.
+
+    Methods train on other clips of the same scenarios: those are drawn from another seed.
+    """
+    captions: list[str] = []
+    stills: list[np.ndarray] = []
+    while len(captions) < num_clips:
+        at_once = min(RENDERED_AT_ONCE, num_clips - len(captions))
+        clips = draw(data, "train", at_once, paired=True, num_frames=12, seed=1 + len(captions))
+        captions += clips.captions
+        stills += map(long_exposure, clips.frames)
+    return captions, torch.from_numpy(np.stack(stills))
+
+
+def _without_repetition(rows: Tensor, number: Tensor) -> Tensor:
+    """The rows whose caption, by its number, no row before them has."""
+    chosen = number[rows]
+    is_repeated = (chosen[:, None] == chosen).tril(diagonal=-1).any(dim=1)
+    return rows[~is_repeated]
+
+
+@torch.no_grad()
+def still_recall(model: CLIPModel, tokenizer: PreTrainedTokenizerBase, clips: ClipSet) -> float:
+    """R@1 from caption to long exposure, in per cent."""
+    names, number = caption_groups(clips.captions)
+    stills = torch.from_numpy(np.stack([long_exposure(frames) for frames in clips.frames]))
+    token_ids = tokenizer(names, padding=True, return_tensors="pt").input_ids
+    logits = model(input_ids=token_ids, pixel_values=to_pixel_values(stills)).logits_per_text
+    t2v, _ = group_places(logits, number)
+    return recall_at(t2v.ranks(), 1)
+
+
+def _save(model: CLIPModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     CLIPImageProcessorPil(
         size={"shortest_edge": IMAGE_SIZE},
         crop_size={"height": IMAGE_SIZE, "width": IMAGE_SIZE},
         image_mean=PIXEL_MEAN,
         image_std=PIXEL_STD,
-    ).save_pretrained(partial)
-    partial.replace(folder)
+    ).save_pretrained(folder)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", choices=DATA, required=True)
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--output", type=Path, required=True)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    began = time.perf_counter()
+    pretraining = PRETRAINING.get(args.data, SMALLER)
+    pretraining = pretraining if args.steps is None else pretraining._replace(steps=args.steps)
+    model = pretrain(args.data, args.output, pretraining)
+    minutes = (time.perf_counter() - began) / 60
+    tokenizer = MVProcessor.from_pretrained(args.output).tokenizer
+    for gallery, paired in (("natural", False), ("twin", True)):
+        clips = draw(args.data, "validation", 1000, paired=paired, num_frames=12, seed=0)
+        print(f"t2v R@1 among 1,000 validation stills, {gallery}: {still_recall(model, tokenizer, clips):.1f}")
+    print(f"{args.output}: {minutes:.1f} minutes")
+
+
+if __name__ == "__main__":
+    main()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from .data import ClipSet, Split, draw, events
 from .measure import caption_groups, gallery_metrics, order_metrics
 from .method import Method
 from .settings import WorldSettings
-from .training import peak_memory_mib, reset_peak_memory
+from .training import Clock, peak_memory_mib, reset_peak_memory
 
 
 class WorldInMemory:
@@ -74,13 +73,13 @@ class WorldInMemory:
                 callbacks=[ProgressBar(settings.batch_size, description=settings.name)],
             )
             reset_peak_memory()
-            began = time.perf_counter()
+            clock = Clock()
             trainer.train()
-            seconds = time.perf_counter() - began
+            spent = clock.read()
         history = trainer.state.log_history
         return model, {
             "steps": trainer.state.global_step,
-            "seconds": round(seconds, 2),
+            **spent,
             "peak_memory_mib": peak_memory_mib(),
             "curve": [[entry["step"], round(float(entry["loss"]), 4)] for entry in history if "loss" in entry],
         }

@@ -19,12 +19,11 @@ from mv_peft.data import BENCHMARKS, CaptionedVideos
 from mv_peft.retrieval import Protocol, benchmark_protocol, default_protocol, evaluate_retrieval
 from mv_peft.training import RunFacts, TrainingRun, TrainSettings
 from mv_peft.training.record import base_facts
-from mv_peft.training.settings import PUBLISHED_LENGTHS
 from mv_peft.video import FrameSampling, MVProcessor, VideoCache, VideoFrames, read_frames
 
 from .method import Method
 from .settings import OWN, VideoSettings
-from .training import peak_memory_mib, reset_peak_memory
+from .training import Clock, peak_memory_mib, reset_peak_memory
 
 SAMPLING: FrameSampling = "fps_uniform"
 VALIDATION_SHARE = 0.05  # of a benchmark's training videos, as `mv-peft train` has it
@@ -56,13 +55,14 @@ class VideosOnDisk:
     def __init__(self, settings: VideoSettings) -> None:
         self.settings = settings
         self.train_videos, self.validation, self.gallery = _load(settings)
-        epochs, batch_size = PUBLISHED_LENGTHS.get(settings.data, (TrainSettings.epochs, TrainSettings.batch_size))
+        epochs, batch_size = settings.published_lengths
         self.batch_size = settings.batch_size or batch_size
         if self.train_videos.num_captions < self.batch_size:
             raise ValueError(
                 f"{self.train_videos.num_captions} pairs of a video and a caption do not fill a batch of "
                 f"{self.batch_size}. Give more, or a smaller `--batch-size`."
             )
+        epochs = settings.epochs or epochs
         self.steps = settings.steps or math.ceil(epochs * (self.train_videos.num_captions // self.batch_size))
         self._read = self._reader()
         self._facts: dict[str, Any] = {}
@@ -78,12 +78,16 @@ class VideosOnDisk:
             max_text_tokens=min(settings.max_text_tokens, positions),
             frame_sampling=SAMPLING,
         )
+        base = base_facts(clip, settings.model)
         limits = {"num_frames": processor.max_frames, "max_text_tokens": processor.max_text_tokens}
-        self._facts = {"base_model": base_facts(clip, settings.model), **limits, "frame_sampling": SAMPLING}
+        self._facts = {"model": base["name"], "base_model": base, **limits, "frame_sampling": SAMPLING}
         return clip, processor
 
     def train(self, model: nn.Module, processor: MVProcessor, method: Method) -> tuple[nn.Module, dict[str, Any]]:
-        """Trains by `TrainingRun`, and gives the state that was best on the validation videos."""
+        """Trains by `TrainingRun`, and gives the state that was best on the validation videos.
+
+        What it cost includes the measurements on these.
+        """
         settings = self.settings
         facts = RunFacts(
             dataset=settings.data,
@@ -107,10 +111,11 @@ class VideosOnDisk:
             )
             training = TrainingRun(model, processor, self.train_videos, self.validation, how, facts, read=self._read)
             reset_peak_memory()
+            clock = Clock()
             outcome = training.execute()
             info = {
                 "steps": training.plan.num_steps,
-                "seconds": outcome.record["training"]["seconds"],
+                **clock.read(),
                 "peak_memory_mib": peak_memory_mib(),
                 "curve": _curve(training.trainer.state.log_history),
                 "best_step": outcome.best_step,
@@ -135,11 +140,11 @@ class VideosOnDisk:
     def config(self) -> dict[str, Any]:
         """The settings with everything that follows from the data; what only rendered worlds have is None."""
         settings = asdict(self.settings)
-        for name in ("model", "root", "videos", "cache", "num_workers"):
+        for name in ("root", "videos", "cache", "num_workers", "epochs"):
             del settings[name]
         return settings | {
             **self._facts,
-            "size": "full",
+            "size": None,
             "batches": None,
             "data_seed": None,
             "batch_size": self.batch_size,

@@ -11,6 +11,7 @@ from typing import Any
 from mv_peft.data import BENCHMARKS
 
 from .data import DATA
+from .method import load_method
 from .settings import OWN, RunSettings, VideoSettings, WorldSettings
 
 ON_DISK = (*BENCHMARKS, OWN)
@@ -40,7 +41,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(refuse=parser.error)
 
 
-def settings_of(args: argparse.Namespace, **more: Any) -> RunSettings:
+def settings_of(args: argparse.Namespace, *, method: str, **more: Any) -> RunSettings:
     """The settings of the shared arguments, and more; what makes no sense is refused as a mistake in the arguments."""
     given = {
         name: getattr(args, name)
@@ -53,13 +54,14 @@ def settings_of(args: argparse.Namespace, **more: Any) -> RunSettings:
             other = f"rendered worlds: {', '.join(DATA)}" if is_on_disk else f"videos on disk: {', '.join(ON_DISK)}"
             args.refuse(f"`{_option(name)}` has no effect with `--data {args.data}`. Leave it out; it is for {other}.")
     try:
+        load_method(method, tiny=not is_on_disk)
         if not is_on_disk:
             size = "fast" if given.pop("fast", False) else "full"
-            return WorldSettings(data=args.data, size=size, **given, **more)
+            return WorldSettings(data=args.data, method=method, size=size, **given, **more)
         for name, what in (("model", "name or folder of a CLIP"), ("root", "place of the annotations")):
             if name not in given:
                 args.refuse(f"`--data {args.data}` needs `--{name}`. Give the {what}.")
-        return VideoSettings(data=args.data, **given, **more)
+        return VideoSettings(data=args.data, method=method, **given, **more)
     except ValueError as error:
         args.refuse(str(error))
         raise

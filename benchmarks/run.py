@@ -1,7 +1,7 @@
 r"""One method on one world or data set, trained and measured: one JSON in `benchmarks/results`.
 
     python -m benchmarks.run --method lora --data shapes --seed 0 --fast
-    python -m benchmarks.run --method mv_adapter_large --fast --set bottleneck_dim=16 --learning-rate 3e-3 \
+    python -m benchmarks.run --method mv_adapter --fast --set bottleneck_dim=16 --learning-rate 3e-3 \
         --split validation
     python -m benchmarks.run --method lora --data msrvtt --model openai/clip-vit-base-patch16 --root data/msrvtt
 
@@ -53,7 +53,7 @@ def run(settings: RunSettings, *, command: str = "", source: Source | None = Non
     if torch.cuda.is_available():
         model.cuda()
     trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    train_info: dict[str, Any] = {"steps": 0, "seconds": 0.0, "peak_memory_mib": None, "curve": []}
+    train_info: dict[str, Any] = {"steps": 0, "seconds": 0.0, "cpu_seconds": 0.0, "peak_memory_mib": None, "curve": []}
     if trainable:
         model, train_info = source.train(model, processor, method)
     train_info |= {
@@ -77,18 +77,25 @@ def resolve(settings: RunSettings, results: Path = RESULTS) -> RunSettings:
     Raises:
         ValueError: If nothing was tuned, or a learning rate is given where nothing is trained.
     """
-    trains = bool(load_method(settings.method, tiny=settings.has_tiny_clip).learning_rates)
+    trains = load_method(settings.method, tiny=settings.has_tiny_clip).trains
     if settings.learning_rate is not None and not trains:
         raise ValueError(f"'{settings.method}' trains nothing, got the learning rate {settings.learning_rate:g}.")
     if settings.learning_rate is not None or not trains:
         return settings
-    file = settings.tuning_file(results)
+    tuned = tuned_settings(settings)
+    file = tuned.tuning_file(results)
     if not file.exists():
         raise ValueError(
-            f"No learning rate was chosen for '{settings.name}' on {settings.group}. "
+            f"No learning rate was chosen for '{tuned.name}' on {tuned.group}. "
             "Choose one with `python -m benchmarks.tune`, or give `--learning-rate`."
         )
     return replace(settings, learning_rate=json.loads(file.read_text(encoding="utf-8"))["chosen"])
+
+
+def tuned_settings(settings: RunSettings) -> RunSettings:
+    """Whose choice of the learning rate counts: the settings themselves, or those of the method whose rate it takes."""
+    other = load_method(settings.method, tiny=settings.has_tiny_clip).learning_rate_of
+    return settings if other is None else replace(settings, method=other, overrides={})
 
 
 def write_result(result: dict[str, Any], file: Path) -> None:

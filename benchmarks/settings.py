@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 Batches = Literal["paired", "random"]
 RESULTS = Path(__file__).parent / "results"
 SIZES: dict[str, dict[str, int]] = {
-    "full": {"steps": 1000, "num_train_clips": 6000, "num_gallery_clips": 1000, "num_frames": 12},
-    "fast": {"steps": 200, "num_train_clips": 2000, "num_gallery_clips": 400, "num_frames": 6},
+    "full": {"steps": 400, "num_train_clips": 6000, "num_gallery_clips": 1000, "num_frames": 12},
+    "fast": {"steps": 100, "num_train_clips": 2000, "num_gallery_clips": 400, "num_frames": 6},
 }
 OWN = "own"
 
@@ -70,10 +70,9 @@ class RunSettings(ABC):
     def num_frames(self) -> int:
         """Frames of a clip, at most."""
 
-    @property
-    def presets(self) -> dict[str, Any]:
-        """Fields that MV-Adapter was published with for these data."""
-        return {}
+    @abstractmethod
+    def halved(self) -> RunSettings:
+        """The same with half the steps."""
 
     @abstractmethod
     def arguments(self) -> list[str]:
@@ -161,6 +160,10 @@ class WorldSettings(RunSettings):
                 arguments += [f"--{name.replace('_', '-')}", str(getattr(self, name))]
         return arguments
 
+    def halved(self) -> WorldSettings:
+        """The same with half the steps."""
+        return replace(self, steps=max(1, self.steps // 2))
+
     def open(self) -> Source:
         """The world's own CLIP, and its clips in memory."""
         from .in_memory import WorldInMemory
@@ -180,7 +183,8 @@ class VideoSettings(RunSettings):
         cache: Frames that `mv-peft cache` stored, if any.
         num_workers: Processes that read videos.
         batch_size: Pairs in a step; 0 for as many as published.
-        steps: Training steps; 0 for as many as the published epochs have.
+        steps: Training steps; 0 for as many as the epochs have.
+        epochs: How often every pair is seen, where `steps` are not given; 0 for as often as published.
 
     Raises:
         ValueError: For a value that makes no sense.
@@ -192,12 +196,13 @@ class VideoSettings(RunSettings):
     cache: Path | None = None
     num_workers: int = 0
     batch_size: int = 0
+    epochs: float = 0
     has_tiny_clip: ClassVar[bool] = False
     galleries: ClassVar[tuple[str, ...]] = ("retrieval",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("steps", "batch_size", "num_workers"):
+        for name in ("steps", "batch_size", "epochs", "num_workers"):
             if getattr(self, name) < 0:
                 raise ValueError(f"`{name}` must not be negative, got {getattr(self, name)}.")
 
@@ -228,11 +233,18 @@ class VideoSettings(RunSettings):
         return getattr(BENCHMARKS.get(self.data, Benchmark), name)
 
     @property
-    def presets(self) -> dict[str, Any]:
-        """Fields that MV-Adapter was published with for this data set, if it was."""
-        from mv_peft.tuner.presets import PRESETS
+    def published_lengths(self) -> tuple[float, int]:
+        """Epochs, and pairs in a step."""
+        from mv_peft.training import TrainSettings
+        from mv_peft.training.settings import PUBLISHED_LENGTHS
 
-        return PRESETS.get(self.data, {})
+        return PUBLISHED_LENGTHS.get(self.data, (TrainSettings.epochs, TrainSettings.batch_size))
+
+    def halved(self) -> VideoSettings:
+        """The same with half the steps, or half the epochs where those follow from them."""
+        if self.steps:
+            return replace(self, steps=max(1, self.steps // 2))
+        return replace(self, epochs=(self.epochs or self.published_lengths[0]) / 2)
 
     def arguments(self) -> list[str]:
         """Data set, CLIP, and what differs from what is published; the reader has folders of their own."""

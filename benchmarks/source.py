@@ -22,8 +22,8 @@ class Source(Protocol):
         """Trains a model.
 
         Returns:
-            What is to be measured, on the same device; and at least "steps", "seconds", "peak_memory_mib" and "curve",
-            a list of [step, loss].
+            What is to be measured, on the same device; and at least "steps", "seconds", "cpu_seconds" of all threads,
+            "peak_memory_mib" and "curve", a list of [step, loss].
         """
 
     def measure(self, model: nn.Module, processor: MVProcessor) -> dict[str, dict[str, float]]:

@@ -1,7 +1,7 @@
 """All methods: tunes those that are not tuned, runs what has no result yet, in one process that renders a world once.
 
 python -m benchmarks.suite --data shapes --fast --seeds 0,1,2
-python -m benchmarks.suite --data shapes --fast --methods full,lora,mv_adapter_large
+python -m benchmarks.suite --data shapes --fast --methods full,lora,mv_adapter
 python -m benchmarks.suite --data msrvtt --model openai/clip-vit-base-patch16 --root data/msrvtt --seeds 0,1,2
 """
 
@@ -14,8 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from .method import load_method, method_names
-from .options import add_settings, command_of, settings_of
-from .run import resolve, run, write_result
+from .options import ON_DISK, add_settings, command_of, settings_of
+from .run import resolve, run, tuned_settings, write_result
 from .settings import RESULTS, RunSettings
 from .tune import tune
 
@@ -46,14 +46,15 @@ def _say(what: str, metrics: Mapping[str, Mapping[str, float]], galleries: Seque
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--methods", default=",".join(method_names()), help="names, with commas between them")
+    parser.add_argument("--methods", help="names, with commas between them (default: all that there are for the data)")
     add_settings(parser)
     parser.add_argument("--seeds", default="0", help="numbers, with commas between them")
     parser.add_argument("--results", type=Path, default=RESULTS)
     args = parser.parse_args()
-    for name in args.methods.split(","):
+    names = args.methods.split(",") if args.methods else method_names(tiny=args.data not in ON_DISK)
+    for name in names:
         settings = settings_of(args, method=name)
-        _tune_if_needed(settings, args.results)
+        _tune_if_needed(tuned_settings(settings), args.results)
         for seed in map(int, args.seeds.split(",")):
             seeded = replace(settings, seed=seed)
             file = seeded.result_file(args.results)

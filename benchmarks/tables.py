@@ -1,107 +1,26 @@
-"""Results -> tables in Markdown: the mean over seeds, and the standard deviation where there are several."""
+"""Rows -> tables in Markdown: the mean over seeds, and the standard deviation where there are several."""
 
 from __future__ import annotations
 
-import json
+import re
 import statistics
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-# What must be the same in all results of a group.
-SHARED = (
-    "data",
-    "size",
-    "split",
-    "data_seed",
-    "batch_size",
-    "precision",
-    "steps",
-    "num_train_clips",
-    "num_gallery_clips",
-    "num_frames",
-)
-# The order of the rows; whatever is not named here comes after, by name.
-ORDER = (
-    "zero-shot",
-    "full",
-    "lora",
-    "lora_matched",
-    "adapter_sequential",
-    "prompts",
-    "mv_adapter",
-    "mv_adapter_large",
-    "mv_adapter_paper_recipe",
-    "mv_adapter_no_temporal",
-    "mv_adapter_no_calibration",
-    "mv_adapter_no_tying",
-    "mv_adapter_tying_identity",
-    "full+head",
-    "lora+head",
-    "mv_adapter+head",
-)
+from .method import load_method
+from .rows import SYNTHETIC, Row, families, galleries
+
 AT_EDGE = "*"
-
-
-@dataclass(frozen=True)
-class Row:
-    """A method with the results of all its seeds.
-
-    Attributes:
-        label: What the table calls it.
-        results: One a seed.
-        tuning: How its learning rate was chosen; None if it was given, or nothing is trained.
-    """
-
-    label: str
-    results: tuple[dict[str, Any], ...]
-    tuning: dict[str, Any] | None
-
-    def figures(self, gallery: str, name: str) -> list[float]:
-        """A figure of every seed; none where it was not measured."""
-        return [result["metrics"][gallery][name] for result in self.results if name in result["metrics"][gallery]]
-
-    def cost(self, name: str) -> list[float]:
-        """An entry of `train_info` of every seed."""
-        return [result["train_info"][name] for result in self.results if result["train_info"][name] is not None]
-
-
-def read_group(folder: Path) -> list[Row]:
-    """The test results of a folder.
-
-    Raises:
-        ValueError: If they are not comparable, or there is none.
-    """
-    results: dict[str, list[dict[str, Any]]] = {}
-    shared: dict[str, Any] = {}
-    for file in sorted(folder.glob("*-seed*.json")):
-        result = json.loads(file.read_text(encoding="utf-8"))
-        config = result["config"]
-        if config["split"] != "test":
-            continue
-        facts = {name: config[name] for name in SHARED}
-        shared = shared or facts
-        if facts != shared:
-            differing = [f"{name}: {shared[name]!r}, {facts[name]!r}" for name in SHARED if facts[name] != shared[name]]
-            raise ValueError(f"'{file}' is not comparable with the others ({'; '.join(differing)}). Run it again.")
-        results.setdefault(file.name.rpartition("-seed")[0], []).append(result)
-    if not results:
-        raise ValueError(f"'{folder}' holds no result on the test split. Run `python -m benchmarks.suite`.")
-    rows = []
-    for name in sorted(results, key=_place):
-        config = results[name][0]["config"]
-        changes = [f"{field}={value}" for field, value in sorted(config["overrides"].items())]
-        changes += ["random batches"] if config["batches"] == "random" else []
-        file = folder / "tuning" / f"{name}.json"
-        tuning = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
-        rows.append(Row(", ".join([config["label"], *changes]), tuple(results[name]), tuning))
-    return rows
-
-
-def _place(name: str) -> tuple[int, str]:
-    method = name.partition(",")[0]
-    return (ORDER.index(method) if method in ORDER else len(ORDER), name)
+WAYS = ("t2v", "v2t")
+SIZES = {"full": "full size", "fast": "reduced size"}
+SECTIONS = {"rivals": "Rivals", "mv_adapter": "MV-Adapter", "head": "With the temporal head"}
+LEGEND = {
+    "ways": "*t2v*: from text to video; *v2t*: from video to text",
+    "natural": "*natural*: the gallery of clips drawn one by one",
+    "twin": "*twin*: the gallery of clips beside their twins",
+    "order": "*order accuracy*: the choice between a clip and its twin, 50 being a guess",
+}
+BLIND = "*blind to the order of frames, at best*"
 
 
 def mean_and_deviation(figures: Sequence[float], digits: int = 1) -> str:
@@ -112,88 +31,192 @@ def mean_and_deviation(figures: Sequence[float], digits: int = 1) -> str:
     return mean if len(figures) == 1 else f"{mean} ± {statistics.stdev(figures):.{digits}f}"
 
 
-def render_group(rows: Sequence[Row]) -> str:
-    """All tables of a group."""
-    config = rows[0].results[0]["config"]
-    blind = {gallery: rows[0].figures(gallery, "order-blind ceiling")[0] for gallery in ("natural", "twin")}
+def render_group(rows: list[Row], plot: str) -> str:
+    """All of a group: what was measured, the comparison, its plot, and the details, folded.
+
+    Args:
+        rows: As `read_group` gives them.
+        plot: Where the plot lies, seen from the text.
+    """
     lines = [
-        f"{config['steps']:,} steps of {config['batch_size']} clips ({config['num_frames']} frames each) out of "
-        f"{config['num_train_clips']:,}, galleries of {config['num_gallery_clips']:,} clips of the {config['split']} "
-        "split. Per cent; mean and standard deviation over seeds, where a method has several.",
+        *_caption(rows),
+        *_comparison(rows, with_sections=True),
+        f"![The methods in a picture, the same figures as in the tables]({plot})",
         "",
-        *_retrieval(rows, "natural", "The natural gallery: clips drawn one by one", blind["natural"]),
-        *_retrieval(rows, "twin", "The twin gallery: every clip beside its reversal", blind["twin"]),
-        *_order(rows),
-        *_by_kind(rows),
-        *_costs(rows),
     ]
+    for gallery in galleries(rows):
+        lines += _folded(f"R@1, R@5 and R@10{_in(rows, gallery)}", _recalls(rows, gallery))
+        if kinds := families(rows, gallery, "t2v R@1"):
+            title = f"By kind of clip: R@1 from text to video{_in(rows, gallery)}"
+            lines += _folded(title, _by_kind(rows, gallery, "t2v R@1", kinds))
+    if kinds := families(rows, "order", "t2v order accuracy"):
+        title = "By kind of clip: order accuracy from text to video"
+        lines += _folded(title, _by_kind(rows, "order", "t2v order accuracy", kinds))
+    lines += _folded("Costs and learning rates", _costs(rows))
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _table(title: str, heads: Sequence[str], body: Iterable[Sequence[str]]) -> list[str]:
-    lines = [f"**{title}**", "", f"| {' | '.join(heads)} |", f"|---|{'---:|' * (len(heads) - 1)}"]
-    return [*lines, *(f"| {' | '.join(cells)} |" for cells in body), ""]
+def render_summary(rows: list[Row], chosen: Sequence[str]) -> str:
+    """The comparison of some methods, and what made it.
+
+    Args:
+        rows: As `read_group` gives them.
+        chosen: Names of methods.
+
+    Raises:
+        ValueError: If one of them has no result, or none is chosen.
+    """
+    short = [row for row in rows if row.method.name in chosen and not _is_changed(row)]
+    missing = sorted(set(chosen) - {row.method.name for row in short})
+    if missing or not chosen:
+        raise ValueError(
+            f"The summary of {rows[0].results[0]['config']['data']} wants results of: "
+            f"{', '.join(missing) or 'no method'}. "
+            'Run them with `python -m benchmarks.suite`, or say `"summary"` in other files of `benchmarks/methods`.'
+        )
+    return "\n".join([*_caption(short), *_comparison(short, with_sections=False)]).rstrip() + "\n"
 
 
-def _retrieval(rows: Sequence[Row], gallery: str, title: str, blind: float) -> list[str]:
-    names = [f"{way} R@{k}" for way in ("t2v", "v2t") for k in (1, 5, 10)]
-    return _table(
-        f"{title}. R@1 of someone who sees everything but the order of frames: {blind:.1f}",
-        ["method", "seeds", *names],
-        ([row.label, str(len(row.results)), *_cells(row, gallery, names)] for row in rows),
+def _caption(rows: list[Row]) -> list[str]:
+    """What was measured, in which size, and what made it; then what the columns mean."""
+    config = rows[0].results[0]["config"]
+    results = [result for row in rows for result in row.results]
+    seeds = sorted({result["config"]["seed"] for result in results})
+    commits = sorted({result["run_info"]["commit"] or "unknown" for result in results})
+    commands = dict.fromkeys(
+        re.sub(r"--(method|seed)[ =]\S+", lambda option: f"--{option[1]} {option[1].upper()}", command)
+        for command in (result["run_info"]["command"] for result in results)
     )
+    legend = [LEGEND[name] for name in ("ways", *rows[0].results[0]["metrics"]) if name in LEGEND]
+    return [
+        f"{'Synthetic clips' if config['data'] in SYNTHETIC else 'Real videos'}, {_size(config)}. "
+        f"Seed{_s(seeds)} {', '.join(map(str, seeds))}; commit{_s(commits)} {', '.join(commits)}; "
+        f"{', '.join(f'`{command}`' for command in commands)}.",
+        "",
+        f"Per cent; mean and standard deviation over seeds, where a method has several. {'; '.join(legend)}.",
+        "",
+    ]
 
 
-def _order(rows: Sequence[Row]) -> list[str]:
-    names = [f"{way} order accuracy" for way in ("t2v", "v2t")]
-    kinds = _kinds(rows, "order", "t2v order accuracy ")
-    by_kind = [f"t2v order accuracy {kind}" for kind in kinds]
-    return _table(
-        "Order accuracy: the choice between a clip and its reversal, 50 being a guess; by kind, from text to video",
-        ["method", "t2v", "v2t", *kinds],
-        ([row.label, *_cells(row, "order", [*names, *by_kind])] for row in rows),
-    )
+def _size(config: dict[str, Any]) -> str:
+    """As far as it is known: the clips of a data set on disk are not counted."""
+    parts = [f"`{config['data']}`", config.get("model") and f"CLIP `{config['model']}`", SIZES.get(config.get("size"))]
+    steps = f"{config['steps']:,} steps of {config['batch_size']} clips"
+    steps += f" of {config['num_frames']} frames" if config.get("num_frames") else ""
+    steps += f" out of {config['num_train_clips']:,}" if config.get("num_train_clips") else ""
+    clips = f", galleries of {config['num_gallery_clips']:,} clips" if config.get("num_gallery_clips") else ""
+    return f"{', '.join(filter(None, parts))}: {steps}{clips}, {config['split']} split"
 
 
-def _by_kind(rows: Sequence[Row]) -> list[str]:
-    kinds = _kinds(rows, "natural", "t2v R@1 ")
-    names = [f"t2v R@1 {kind}" for kind in kinds]
-    return _table(
-        "R@1 from text to video in the natural gallery, by kind of clip",
-        ["method", *kinds],
-        ([row.label, *_cells(row, "natural", names)] for row in rows),
-    )
+def _s(things: Sequence[object]) -> str:
+    return "s" if len(things) > 1 else ""
 
 
-def _costs(rows: Sequence[Row]) -> list[str]:
+def _is_changed(row: Row) -> bool:
+    config = row.results[0]["config"]
+    return bool(config["overrides"]) or config.get("batches") == "random"
+
+
+def _in(rows: list[Row], gallery: str) -> str:
+    return f", {gallery} gallery" if len(galleries(rows)) > 1 else ""
+
+
+def _comparison(rows: list[Row], *, with_sections: bool) -> list[str]:
+    """The main table; its last row is who sees everything but the order of frames, where that is a limit."""
+    named = len(galleries(rows)) > 1
+    columns = {
+        f"{gallery} {way} R@1" if named else f"{way} R@1": (gallery, f"{way} R@1")
+        for gallery in galleries(rows)
+        for way in WAYS
+    }
+    if "order" in rows[0].results[0]["metrics"]:
+        columns |= {f"order accuracy {way}": ("order", f"{way} order accuracy") for way in WAYS}
+
     def cells(row: Row) -> list[str]:
-        info = row.results[0]["train_info"]
-        if not info["trainable_parameters"]:
-            return [row.label, *["-"] * 6]
-        config = row.results[0]["config"]
-        rate = f"{config['learning_rate']:g}{AT_EDGE if row.tuning and row.tuning['at_edge'] else ''}"
-        grid = "given" if row.tuning is None else ", ".join(f"{c['learning_rate']:g}" for c in row.tuning["candidates"])
+        trained = row.results[0]["train_info"]["trainable_parameters"]
+        figures = [mean_and_deviation(row.figures(*place)) for place in columns.values()]
+        return [row.label, f"{trained:,}" if trained else "-", *figures, str(len(row.results))]
+
+    heads = ["method", "trained parameters", *columns, "seeds"]
+    body = list(_sections(rows, cells, len(heads)) if with_sections else map(cells, rows))
+    ceilings = {name: rows[0].figures(name, "order-blind ceiling")[:1] for name in galleries(rows)}
+    if any(ceiling and ceiling[0] < 100 for ceiling in ceilings.values()):
+        limits = [mean_and_deviation(ceilings.get(gallery, [50.0])) for gallery, _ in columns.values()]
+        body.append([BLIND, "-", *limits, "-"])
+    return _table(heads, body)
+
+
+def _sections(rows: list[Row], cells: Callable[[Row], list[str]], width: int) -> Iterable[list[str]]:
+    """The rows of each section under its title, if there are several."""
+    present = dict.fromkeys(row.method.group for row in rows)
+    for group in present:
+        if len(present) > 1:
+            yield [f"**{SECTIONS[group]}**", *[""] * (width - 1)]
+        yield from (cells(row) for row in rows if row.method.group == group)
+
+
+def _recalls(rows: list[Row], gallery: str) -> list[str]:
+    names = [f"{way} R@{k}" for way in WAYS for k in (1, 5, 10)]
+    return _detail(rows, names, lambda row: [mean_and_deviation(row.figures(gallery, name)) for name in names])
+
+
+def _by_kind(rows: list[Row], gallery: str, figure: str, kinds: dict[str, list[str]]) -> list[str]:
+    """A column for each family, in which each of its kinds counts alike, and one for each kind of a larger family."""
+    columns: dict[str, list[str]] = {}
+    for family, members in kinds.items():
+        if len(kinds) > 1:
+            columns[f"{family} ({members[0] if len(members) == 1 else 'mean'})"] = members
+        if len(kinds) == 1 or len(members) > 1:
+            columns |= {kind: [kind] for kind in members}
+
+    def cells(row: Row) -> list[str]:
         return [
-            row.label,
+            mean_and_deviation(row.figures(gallery, *(f"{figure} {kind}" for kind in members)))
+            for members in columns.values()
+        ]
+
+    note = ["The mean counts each kind alike.", ""] if any(head.endswith("(mean)") for head in columns) else []
+    return [*_detail(rows, list(columns), cells), *note]
+
+
+def _costs(rows: list[Row]) -> list[str]:
+    def cells(row: Row) -> list[str]:
+        info, config = row.results[0]["train_info"], row.results[0]["config"]
+        if not info["trainable_parameters"]:
+            return ["-"] * 6
+        return [
             f"{info['trainable_parameters']:,}",
             f"{info['adapter_bytes']:,}",
-            rate,
-            grid,
+            f"{config['learning_rate']:g}{AT_EDGE if row.tuning and row.tuning['at_edge'] else ''}",
+            _out_of(row),
             mean_and_deviation(row.cost("seconds"), 0),
             mean_and_deviation(row.cost("peak_memory_mib"), 0),
         ]
 
-    heads = ["method", "trained parameters", "bytes saved", "learning rate", "out of", "seconds", "peak MiB"]
-    title = (
-        f"Cost and learning rates ({AT_EDGE} the smallest or largest tried: a better one may lie beyond). Seconds are "
-        "wall clock on a machine with other work, and no measure of speed; memory is the whole process's"
+    heads = ["trained parameters", "bytes saved", "learning rate", "out of", "seconds", "peak MiB"]
+    note = (
+        f"A rate with {AT_EDGE} is the smallest or largest tried: a better one may lie beyond. Seconds are wall clock "
+        "on a machine with other work, and no measure of speed; memory is the whole process's."
     )
-    return _table(title, heads, map(cells, rows))
+    return [*_detail(rows, heads, cells), note, ""]
 
 
-def _cells(row: Row, gallery: str, names: Sequence[str]) -> list[str]:
-    return [mean_and_deviation(row.figures(gallery, name)) for name in names]
+def _out_of(row: Row) -> str:
+    if row.tuning is None:
+        return "given"
+    if row.method.learning_rate_of is not None:
+        return f"{load_method(row.method.learning_rate_of).label}'s"
+    return ", ".join(f"{candidate['learning_rate']:g}" for candidate in row.tuning["candidates"])
 
 
-def _kinds(rows: Sequence[Row], gallery: str, prefix: str) -> list[str]:
-    return [name.removeprefix(prefix) for name in rows[0].results[0]["metrics"][gallery] if name.startswith(prefix)]
+def _detail(rows: list[Row], heads: Sequence[str], cells: Callable[[Row], list[str]]) -> list[str]:
+    return _table(["method", *heads], _sections(rows, lambda row: [row.label, *cells(row)], len(heads) + 1))
+
+
+def _table(heads: Sequence[str], body: Iterable[Sequence[str]]) -> list[str]:
+    lines = [f"| {' | '.join(heads)} |", f"|---|{'---:|' * (len(heads) - 1)}"]
+    return [*lines, *(f"| {' | '.join(cells)} |" for cells in body), ""]
+
+
+def _folded(title: str, lines: Sequence[str]) -> list[str]:
+    return ["<details>", f"<summary>{title}</summary>", "", *lines, "</details>", ""]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,19 +25,18 @@ def build(clip: CLIPModel, processor: MVProcessor, method: Method, settings: Run
 
 
 def _fields(clip: CLIPModel, processor: MVProcessor, method: Method, settings: RunSettings) -> dict[str, Any]:
-    """The method's fields, the run's in front of them, and what follows from the data."""
+    """The method's fields, the run's in front of them, and the lengths that follow from the data."""
     limits = {"max_frames": settings.num_frames, "max_text_tokens": processor.max_text_tokens}
-    of_data = {**settings.presets, **limits}
     fields = {**method.overrides, **settings.overrides}
     if method.method.startswith("mv_adapter"):
-        fields = {**of_data, **fields}
+        fields = {**limits, **fields}
     if method.method == "head":
         fields = {"max_frames": settings.num_frames, **fields}
     elif method.method.endswith("+head"):
         fields["head"] = {"max_frames": settings.num_frames, **fields.get("head", {})}
     if method.match is not None:
         other = load_method(method.match, tiny=settings.has_tiny_clip)
-        fields["match"] = method_config(clip, other.method, **{**of_data, **other.overrides})
+        fields["match"] = method_config(clip, other.method, **{**limits, **other.overrides})
     return fields
 
 
@@ -45,6 +45,18 @@ def saved_bytes(model: nn.Module) -> int:
     with TemporaryDirectory() as folder:
         model.save_pretrained(folder)
         return sum(path.stat().st_size for path in Path(folder).rglob("*.safetensors"))
+
+
+class Clock:
+    """Time since it was made, on the wall and of all threads."""
+
+    def __init__(self) -> None:
+        self._began, self._cpu_began = time.perf_counter(), time.process_time()
+
+    def read(self) -> dict[str, float]:
+        """As `Source.train` reports it: "seconds" and "cpu_seconds"."""
+        seconds, cpu_seconds = time.perf_counter() - self._began, time.process_time() - self._cpu_began
+        return {"seconds": round(seconds, 2), "cpu_seconds": round(cpu_seconds, 2)}
 
 
 def reset_peak_memory() -> None:

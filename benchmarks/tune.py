@@ -3,9 +3,9 @@
     python -m benchmarks.tune --method lora --data shapes --fast
     python -m benchmarks.tune --method lora --data msrvtt --model openai/clip-vit-base-patch16 --root data/msrvtt
 
-Each candidate is one run with a seed that no reported run has. The best is the one with the highest mean R@1 over both
-directions and all galleries: natural and twin in a rendered world, a single one of videos on disk. All of them are
-written to `results/.../tuning`.
+Each candidate is one run, half as long as those that are reported, with a seed that none of them has. The best is the
+one with the highest mean R@1 over both directions and all galleries: natural and twin in a rendered world, a single one
+of videos on disk. All of them are written to `results/.../tuning`.
 """
 
 from __future__ import annotations
@@ -35,21 +35,24 @@ def tune(settings: RunSettings, before: dict[str, Any] | None = None) -> dict[st
         "at_edge": whether the chosen one is the smallest or the largest, so that a better one may lie beyond.
 
     Raises:
-        ValueError: If the method trains nothing.
+        ValueError: If the method trains nothing, or takes the learning rate of another.
     """
     from .measure import order_figures, order_note, selection_figures
 
-    rates = sorted(load_method(settings.method, tiny=settings.has_tiny_clip).learning_rates)
+    method = load_method(settings.method, tiny=settings.has_tiny_clip)
+    if method.learning_rate_of is not None:
+        raise ValueError(f"'{method.name}' takes the learning rate of '{method.learning_rate_of}': choose that one's.")
+    rates = sorted(method.learning_rates)
     if not rates:
         raise ValueError(f"'{settings.method}' trains nothing: there is no learning rate to choose.")
+    trial = replace(settings.halved(), split="validation", seed=TUNING_SEED)
     known = {candidate["learning_rate"]: candidate for candidate in (before or {}).get("candidates", [])}
     candidates = []
     for rate in rates:
         if rate in known:
             candidates.append(known[rate])
             continue
-        trial = replace(settings, learning_rate=rate, split="validation", seed=TUNING_SEED)
-        metrics = run(trial)["metrics"]
+        metrics = run(replace(trial, learning_rate=rate))["metrics"]
         figures = selection_figures(metrics, settings.galleries)
         score = sum(figures.values()) / len(figures)
         candidates.append({"learning_rate": rate, "score": score, **figures, **order_figures(metrics)})
@@ -59,7 +62,7 @@ def tune(settings: RunSettings, before: dict[str, Any] | None = None) -> dict[st
         "rule": f"highest mean of R@1, {' and '.join(settings.galleries)} gallery, both directions, on the validation "
         "split",
         "seed": TUNING_SEED,
-        "steps": settings.steps or None,
+        "steps": trial.steps or None,
         "candidates": candidates,
         "chosen": best,
         "at_edge": best in (rates[0], rates[-1]),

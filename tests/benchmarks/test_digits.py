@@ -47,7 +47,7 @@ def test_drawn_clips_are_twins():
 def test_the_harness_end_to_end(tmp_path):
     """Its CLIP is trained on the spot, for two steps, and kept."""
     sizes = {"steps": 2, "batch_size": 8, "num_train_clips": 16, "num_gallery_clips": 12, "num_frames": 6}
-    settings = WorldSettings(method="mv_adapter_large", data="digits", learning_rate=1e-3, **sizes)
+    settings = WorldSettings(method="mv_adapter", data="digits", learning_rate=1e-3, **sizes)
     first = run(settings, source=WorldInMemory(settings, clip_steps=2, clip_cache=tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["digits-2"]
     assert (

@@ -13,12 +13,13 @@ import torch
 from benchmarks import on_disk, suite
 from benchmarks import run as run_module
 from benchmarks import tune as tune_module
-from benchmarks.method import USUAL_RATES, USUAL_RATES_OF_CLIP, load_method, method_names
+from benchmarks.method import USUAL_RATES, USUAL_RATES_OF, load_method, method_names
 from benchmarks.on_disk import OWN_HELD_OUT, OWN_VALIDATION, VALIDATION_SHARE, VideosOnDisk, _curve
 from benchmarks.options import ON_DISK, command_of
+from benchmarks.rows import read_group
 from benchmarks.run import run
 from benchmarks.settings import VideoSettings, WorldSettings
-from benchmarks.tables import read_group
+from benchmarks.tables import render_group
 from benchmarks.training import build
 from benchmarks.tune import TUNING_SEED, tune
 from mv_peft import enable_video
@@ -119,11 +120,11 @@ def test_a_run_writes_what_a_run_in_a_rendered_world_writes(root, tmp_path, monk
         "--learning-rate",
         "1e-2",
         "--set",
-        "scaling=1.0",
+        "scaling=0.5",
         "--results",
         tmp_path,
     )
-    file = tmp_path / GROUP / "mv_adapter,scaling=1.0-seed2.json"
+    file = tmp_path / GROUP / "mv_adapter,scaling=0.5-seed2.json"
     assert str(file) in capsys.readouterr().out
     text = file.read_text()
     assert str(root) not in text
@@ -136,18 +137,19 @@ def test_a_run_writes_what_a_run_in_a_rendered_world_writes(root, tmp_path, monk
     config, info = result["config"], result["train_info"]
     assert result["run_info"]["command"] == (
         "python -m benchmarks.run --method mv_adapter --data msrvtt --model tiny_clip --root ... --steps 9 "
-        "--batch-size 4 --learning-rate 0.01 --set scaling=1.0 --seed 2"
+        "--batch-size 4 --learning-rate 0.01 --set scaling=0.5 --seed 2"
     )
-    assert config["base_model"]["name"] == "tiny_clip"
+    assert config["base_model"]["name"] == config["model"] == "tiny_clip"
     assert config["base_model"]["fingerprint"]
     numbers = ("steps", "batch_size", "num_train_clips", "num_train_captions", "num_validation_clips")
     assert [config[name] for name in numbers] == [9, 4, 8, 16, 3]
     assert [config[name] for name in ("num_gallery_clips", "num_gallery_captions", "num_frames")] == [5, 5, 12]
     assert (config["max_text_tokens"], config["protocol"], config["recipe"]) == (16, "pairs", "modern")
-    assert config["peft"]["scaling"] == 1.0
+    assert config["peft"]["scaling"] == 0.5
     assert info["steps"] == 9
     assert info["best_step"] in (4, 8, 9), "an epoch is four steps"
     assert info["seconds"] > 0
+    assert info["cpu_seconds"] > 0
     assert info["adapter_bytes"] > 4 * info["trainable_parameters"] > 0
     assert info["total_parameters"] == info["trainable_parameters"] + info["clip_parameters"]
     assert [step for step, _ in info["curve"]] == list(range(1, 10))
@@ -231,7 +233,7 @@ def test_tuning_never_reads_the_test_split(root, read, tmp_path, monkeypatch):
         (tmp_path / "root" / name).write_bytes((root / name).read_bytes())
     results = tmp_path / "results"
     arguments = ["--method", "lora", "--data", "msrvtt", "--model", TINY_CLIP, "--root", tmp_path / "root"]
-    arguments += ["--videos", root / "all", "--steps", 2, "--batch-size", 4, "--results", results]
+    arguments += ["--videos", root / "all", "--steps", 4, "--batch-size", 4, "--results", results]
     main(tune_module, monkeypatch, *arguments)
     assert [path.relative_to(results).as_posix() for path in results.rglob("*.json")] == [f"{GROUP}/tuning/lora.json"]
     tuning = json.loads((results / GROUP / "tuning" / "lora.json").read_text())
@@ -241,7 +243,7 @@ def test_tuning_never_reads_the_test_split(root, read, tmp_path, monkeypatch):
         assert candidate["score"] == sum(both) / 2
     assert tuning["chosen"] in USUAL_RATES
     assert tuning["rule"].startswith("highest mean of R@1, retrieval gallery, both directions, on the validation split")
-    assert (tuning["seed"], tuning["steps"]) == (TUNING_SEED, 2)
+    assert (tuning["seed"], tuning["steps"]) == (TUNING_SEED, 2), "half of the steps"
     tuned = VideosOnDisk(settings(root, split="validation"))
     assert names_of(tuned.validation) < set(read) <= names_of(tuned.validation) | names_of(tuned.train_videos)
     with pytest.raises(AnnotationError, match="MSRVTT_JSFUSION_test.csv"):
@@ -265,7 +267,14 @@ def test_the_suite_tunes_and_runs_what_is_not_there(root, tmp_path, monkeypatch,
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")}
     main(suite, monkeypatch, *arguments)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")} == before
-    assert [row.label for row in read_group(tmp_path / GROUP)] == ["zero-shot", "LoRA r=8 (q, v)"]
+    rows = read_group(tmp_path / GROUP)
+    assert [row.label for row in rows] == ["zero-shot", "LoRA r=8 (q, v)"]
+    text = render_group(rows, "plot.svg")
+    assert text.startswith(
+        "Real videos, `msrvtt`, CLIP `tiny_clip`: 2 steps of 4 clips of 12 frames out of 8, galleries of 5 clips, test"
+    )
+    assert "| LoRA r=8 (q, v) | 15,360 | " in text
+    assert "order" not in text
 
 
 def test_splits_have_no_video_in_common(root, own):
@@ -334,6 +343,11 @@ def test_lengths_are_those_that_were_published(root):
     source = VideosOnDisk(settings(root, steps=0))
     assert source.steps == 5 * (16 // 4)
     assert source.batch_size == 4
+    assert VideosOnDisk(settings(root, steps=0).halved()).steps == 10
+    assert VideosOnDisk(settings(root, steps=0).halved().halved()).steps == 5
+    assert [VideosOnDisk(settings(root, steps=steps).halved()).steps for steps in (7, 1)] == [3, 1]
+    assert settings(root, data="didemo").published_lengths == (15, 64)
+    assert settings(root, data="own").published_lengths == (5, 128)
     assert settings(root, data="activitynet").num_frames == BENCHMARKS["activitynet"].max_frames == 32
     assert (settings(root, data="own").num_frames, settings(root, data="own").max_text_tokens) == (12, 32)
     with pytest.raises(ValueError, match="16 pairs of a video and a caption do not fill a batch of 128"):
@@ -352,28 +366,56 @@ def test_what_was_chosen_for_the_tiny_clip_stays_there(root):
         assert trained[1] == pytest.approx(trained[0], rel=0.03)
 
 
-def test_mv_adapter_is_set_up_as_published_for_the_data(root):
-    _, processor = VideosOnDisk(settings(root)).load_clip()
-    positions = {}
-    for data in ("msrvtt", "didemo", "vatex"):
-        chosen = settings(root, "mv_adapter", data=data)
-        config = build(load_tiny_clip(), processor, load_method("mv_adapter", tiny=False), chosen).peft_config[
-            "default"
-        ]
-        positions[data] = config.tying_position
-        assert config.max_frames == BENCHMARKS[data].max_frames
-    assert positions["didemo"] == "down_out" != positions["msrvtt"]
+def test_what_makes_no_sense_in_a_usual_clip_is_refused(tmp_path, root, monkeypatch, capsys):
+    usual = method_names(tiny=False)
+    assert {"mv_adapter", "mv_adapter_paper", "mv_adapter_tied_1", "full+head"} <= set(usual)
+    assert set(method_names()) - set(usual) == {
+        "mv_adapter_last_layer",
+        *(f"mv_adapter_width_{width}" for width in (8, 16, 64)),
+    }
+    for name in usual:
+        assert not {"bottleneck_dim", "layers_to_transform", "num_heads"} & set(load_method(name, tiny=False).overrides)
+    with_head = [load_method("mv_adapter+head", tiny=tiny).overrides for tiny in (True, False)]
+    assert [each["head"].get("num_heads") for each in with_head] == [4, None]
+    assert {each["head"]["num_layers"] for each in with_head} == {4}
+    with pytest.raises(SystemExit):
+        main(
+            run_module,
+            monkeypatch,
+            "--method",
+            "mv_adapter_width_8",
+            "--data",
+            "msrvtt",
+            "--model",
+            "m",
+            "--root",
+            root,
+        )
+    assert "'mv_adapter_width_8' is for tiny CLIPs only. Choose from: adapter_" in capsys.readouterr().err
+
+
+def test_the_suite_runs_every_method_that_there_is_for_the_data(root, tmp_path, monkeypatch):
+    ran = []
+    monkeypatch.setattr(suite, "_tune_if_needed", lambda *args: None)
+    monkeypatch.setattr(suite, "_is_current", lambda file, *args: ran.append(file.name) or True)
+    arguments = ["--data", "msrvtt", "--model", TINY_CLIP, "--root", root, "--results", tmp_path]
+    main(suite, monkeypatch, *arguments)
+    assert ran == [f"{name}-seed0.json" for name in method_names(tiny=False)]
+    ran.clear()
+    main(suite, monkeypatch, "--results", tmp_path)
+    assert ran == [f"{name}-seed0.json" for name in method_names()]
 
 
 def test_all_methods_have_the_same_tuning_budget_for_a_usual_clip():
-    assert len(USUAL_RATES) == len(USUAL_RATES_OF_CLIP)
-    for name in method_names():
-        method = load_method(name, tiny=False)
-        if name == "zero-shot":
-            assert method.learning_rates == ()
-        else:
-            assert method.learning_rates == (USUAL_RATES_OF_CLIP if name.startswith("full") else USUAL_RATES)
-        assert "bottleneck_dim" not in method.overrides
+    assert {len(rates) for rates in USUAL_RATES_OF.values()} == {len(USUAL_RATES)}
+    assert load_method("lora", tiny=False).learning_rates == USUAL_RATES
+    assert load_method("full+head", tiny=False).learning_rates == USUAL_RATES_OF["full"]
+    assert max(USUAL_RATES_OF["full"]) <= min(USUAL_RATES) < min(USUAL_RATES_OF["ia3"])
+    for name in method_names(tiny=False):
+        tiny, usual = load_method(name), load_method(name, tiny=False)
+        assert bool(usual.learning_rates) == bool(tiny.learning_rates)
+        assert (usual.label, usual.recipe, usual.learning_rate_of) == (tiny.label, tiny.recipe, tiny.learning_rate_of)
+        assert list(usual.learning_rates) == sorted(set(usual.learning_rates))
 
 
 def test_a_curve_has_some_twenty_points():

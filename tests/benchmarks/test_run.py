@@ -20,7 +20,7 @@ from benchmarks.training import build
 from benchmarks.tune import TUNING_SEED, tune
 
 TINY = {"steps": 2, "batch_size": 8, "num_train_clips": 16, "num_gallery_clips": 8, "num_frames": 4}
-TRAINED = [name for name in method_names() if load_method(name).learning_rates]
+TRAINED = [name for name in method_names() if load_method(name).trains]
 
 
 def settings(method="lora", **more):
@@ -29,7 +29,7 @@ def settings(method="lora", **more):
 
 @pytest.fixture(scope="module")
 def mv_adapter_result():
-    return run(settings("mv_adapter_large"), command="a command")
+    return run(settings("mv_adapter"), command="a command")
 
 
 def test_a_result_says_everything(mv_adapter_result):
@@ -53,7 +53,7 @@ def test_a_result_says_everything(mv_adapter_result):
 
 
 def test_the_same_run_gives_the_same_numbers_and_another_seed_others(mv_adapter_result):
-    again, other = run(settings("mv_adapter_large")), run(settings("mv_adapter_large", seed=1))
+    again, other = run(settings("mv_adapter")), run(settings("mv_adapter", seed=1))
     assert again["metrics"] == mv_adapter_result["metrics"]
     assert again["train_info"]["curve"] == mv_adapter_result["train_info"]["curve"]
     assert other["train_info"]["curve"] != mv_adapter_result["train_info"]["curve"]
@@ -85,9 +85,10 @@ def test_every_method_is_built_from_its_file(name):
 
 
 def test_all_methods_have_the_same_tuning_budget():
-    assert len({len(load_method(name).learning_rates) for name in TRAINED}) == 1
-    for name in TRAINED:
-        rates = load_method(name).learning_rates
+    tuned = [load_method(name) for name in TRAINED if load_method(name).learning_rate_of is None]
+    assert len({len(method.learning_rates) for method in tuned}) == 1
+    for method in tuned:
+        rates = method.learning_rates
         assert list(rates) == sorted(set(rates))
 
 
@@ -130,6 +131,74 @@ def test_the_rate_is_chosen_on_validation_and_written_down(tmp_path, monkeypatch
     assert resolve(untuned, tmp_path).learning_rate == rates[1]
     with pytest.raises(ValueError, match="'zero-shot' trains nothing"):
         tune(settings("zero-shot", learning_rate=None))
+
+
+@pytest.fixture
+def two_methods(tmp_path, monkeypatch):
+    """A method that chooses its learning rate, and one that takes it."""
+    folder = tmp_path / "methods"
+    lora = {"label": "LoRA", "method": "lora"}
+    write_result(lora | {"learning_rates": [1e-3, 3e-3]}, folder / "lora.json")
+    write_result(lora | {"overrides": {"r": 2}, "learning_rate_of": "lora"}, folder / "a_small_one.json")
+    monkeypatch.setattr("benchmarks.method.METHODS", folder)
+    return folder
+
+
+def test_a_method_may_take_the_rate_of_another(two_methods, tmp_path):
+    untuned = settings("a_small_one", learning_rate=None, overrides={"r": 3})
+    with pytest.raises(ValueError, match="No learning rate was chosen for 'lora' on shapes"):
+        resolve(untuned, tmp_path)
+    write_result({"chosen": 0.25}, tmp_path / "shapes" / "tuning" / "lora.json")
+    write_result({"chosen": 0.125}, tmp_path / "shapes" / "tuning" / "lora,random.json")
+    write_result({"chosen": 0.5}, tmp_path / "shapes" / "tuning" / "a_small_one.json")
+    assert resolve(untuned, tmp_path) == replace(untuned, learning_rate=0.25)
+    assert resolve(replace(untuned, batches="random"), tmp_path).learning_rate == 0.125
+    assert resolve(replace(untuned, learning_rate=0.1), tmp_path).learning_rate == 0.1
+    with pytest.raises(ValueError, match="'a_small_one' takes the learning rate of 'lora': choose that one's"):
+        tune(untuned)
+
+
+def test_the_suite_tunes_only_the_method_whose_rate_is_taken(two_methods, tmp_path, monkeypatch):
+    tuned, ran = [], []
+
+    def fake_tune(trial, before):
+        tuned.append(trial.method)
+        rates = load_method(trial.method).learning_rates
+        return {"chosen": rates[-1], "candidates": [{"learning_rate": rate} for rate in rates]}
+
+    def fake_run(trial, command):
+        ran.append((trial.method, trial.learning_rate))
+        gallery = {"t2v R@1": 10.0}
+        metrics = {"natural": gallery, "twin": gallery, "order": {"t2v order accuracy": 50.0}}
+        return {"config": {"learning_rate": trial.learning_rate}, "metrics": metrics}
+
+    monkeypatch.setattr(suite, "tune", fake_tune)
+    monkeypatch.setattr(suite, "run", fake_run)
+    arguments = ["--methods", "a_small_one,lora", "--results", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["suite", *arguments])
+    old = {"chosen": 0.5, "candidates": [{"learning_rate": 0.5}]}
+    write_result(old, tmp_path / "shapes" / "tuning" / "a_small_one.json")
+    suite.main()
+    assert tuned == ["lora"], "once, and before the one that takes it"
+    assert ran == [("a_small_one", 3e-3), ("lora", 3e-3)]
+    suite.main()
+    assert (len(tuned), len(ran)) == (1, 2)
+
+
+def test_a_rate_is_ones_own_or_anothers(two_methods):
+    lora, small = load_method("lora"), load_method("a_small_one")
+    assert (lora.trains, small.trains, replace(lora, learning_rates=()).trains) == (True, True, False)
+    with pytest.raises(ValueError, match="'lora' has learning rates of its own and those of 'full'"):
+        replace(lora, learning_rate_of="full")
+    for other in ("a_small_one", "chained"):
+        write_result({"label": "", "method": "lora", "learning_rate_of": "a_small_one"}, two_methods / f"{other}.json")
+        with pytest.raises(ValueError, match=f"'{other}' wants the learning rate of 'a_small_one', which chooses none"):
+            load_method(other)
+    write_result({"label": "", "method": "lora", "learning_rate_of": "lorra"}, two_methods / "chained.json")
+    with pytest.raises(ValueError, match="Unknown method 'lorra'"):
+        load_method("chained")
+    with pytest.raises(ValueError, match="Unknown group 'rival' of 'lora'. Choose from: rivals, mv_adapter, head"):
+        replace(lora, group="rival")
 
 
 def test_command_line(tmp_path, monkeypatch, capsys):
