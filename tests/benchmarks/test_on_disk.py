@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from transformers import CLIPConfig, CLIPModel
 
 from benchmarks import on_disk, suite
 from benchmarks import run as run_module
@@ -20,9 +21,10 @@ from benchmarks.rows import read_group
 from benchmarks.run import run
 from benchmarks.settings import VideoSettings, WorldSettings
 from benchmarks.tables import render_group
-from benchmarks.training import build
+from benchmarks.training import _fields, build
 from benchmarks.tune import TUNING_SEED, tune
 from mv_peft import enable_video
+from mv_peft.baselines.methods import count_parameters, method_config
 from mv_peft.cli.data_options import DATASETS
 from mv_peft.data import BENCHMARKS, MSRVTT
 from mv_peft.data.captioned import stable_hash
@@ -392,6 +394,22 @@ def test_what_makes_no_sense_in_a_usual_clip_is_refused(tmp_path, root, monkeypa
             root,
         )
     assert "'mv_adapter_width_8' is for tiny CLIPs only. Choose from: adapter_" in capsys.readouterr().err
+
+
+def test_every_method_fits_into_vit_b_16():
+    vision = {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12, "patch_size": 16}
+    with torch.device("meta"):
+        clip = CLIPModel(CLIPConfig(vision_config=vision, projection_dim=512))
+    processor = MVProcessor.from_pretrained(TINY_CLIP, max_text_tokens=32)
+    sizes = {}
+    for name in method_names(tiny=False):
+        method = load_method(name, tiny=False)
+        fields = _fields(clip, processor, method, settings(None, name, model="vit"))
+        config = method_config(clip, method.method, **fields)
+        sizes[name] = 0 if config is None else count_parameters(clip, config)
+    assert [name for name, size in sizes.items() if not size] == ["zero-shot"]
+    assert (sizes["mv_adapter"], sizes["lora"]) == (3_401_728, 491_520)
+    assert sizes["lora_matched"] == pytest.approx(sizes["mv_adapter"], rel=0.01)
 
 
 def test_the_suite_runs_every_method_that_there_is_for_the_data(root, tmp_path, monkeypatch):
