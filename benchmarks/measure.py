@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from mv_peft.retrieval import Places, recall_at
 from .data import ClipSet
 
 RECALLS = (1, 5, 10)
+Metrics = Mapping[str, Mapping[str, float]]
 
 
 def caption_groups(captions: Sequence[str]) -> tuple[list[str], Tensor]:
@@ -95,7 +96,16 @@ def order_metrics(similarity: Tensor, clips: ClipSet, events: Sequence[str]) -> 
     return metrics
 
 
-def selection_score(metrics: dict[str, dict[str, float]]) -> float:
-    """What learning rates are chosen by: the mean of the R@1 of both galleries and directions."""
-    figures = [metrics[gallery][f"{way} R@1"] for gallery in ("natural", "twin") for way in ("t2v", "v2t")]
-    return sum(figures) / len(figures)
+def selection_figures(metrics: Metrics, galleries: Sequence[str]) -> dict[str, float]:
+    """What learning rates are chosen by the mean of: the R@1 of all galleries and both directions."""
+    return {f"{gallery} {way} R@1": metrics[gallery][f"{way} R@1"] for gallery in galleries for way in ("t2v", "v2t")}
+
+
+def order_figures(metrics: Metrics) -> dict[str, float]:
+    """The order accuracy from text to video, where it was measured."""
+    return {name: figure for name, figure in metrics.get("order", {}).items() if name == "t2v order accuracy"}
+
+
+def order_note(metrics: Metrics) -> str:
+    """The same as the end of a line, empty where it was not measured."""
+    return "".join(f", order {figure:.1f}" for figure in order_figures(metrics).values())

@@ -1,8 +1,9 @@
-r"""One method on one world, trained and measured: one JSON in `benchmarks/results`.
+r"""One method on one world or data set, trained and measured: one JSON in `benchmarks/results`.
 
     python -m benchmarks.run --method lora --data shapes --seed 0 --fast
-    python -m benchmarks.run --method mv_adapter_large --fast --set bottleneck_dim=16 --learning-rate 3e-3 \
+    python -m benchmarks.run --method mv_adapter --fast --set bottleneck_dim=16 --learning-rate 3e-3 \
         --split validation
+    python -m benchmarks.run --method lora --data msrvtt --model openai/clip-vit-base-patch16 --root data/msrvtt
 
 The learning rate is the one that `benchmarks.tune` chose on the validation split, unless it is given. `--fast` is the
 same with fewer clips, frames and steps; its figures are not comparable with those of the full size.
@@ -15,77 +16,59 @@ import json
 import os
 import platform
 import subprocess
-import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .data import DATA
 from .method import load_method, method_names
-from .settings import RESULTS, SIZES, RunSettings
+from .options import add_settings, command_of, field_and_value, settings_of
+from .settings import RESULTS, RunSettings
+
+if TYPE_CHECKING:
+    from .source import Source
 
 
-def run(settings: RunSettings, *, command: str = "", clip_steps: int | None = None, cache: Path | None = None) -> dict:
+def run(settings: RunSettings, *, command: str = "", source: Source | None = None) -> dict[str, Any]:
     """Trains and measures.
 
     Args:
         settings: What to do; its learning rate is given unless nothing is trained.
         command: What to write down as the command.
-        clip_steps: Steps of the training of the world's CLIP, for tests.
-        cache: Folder of such CLIPs, for tests.
+        source: CLIP and clips; None for those of the settings.
 
     Returns:
         `run_info`, `config`, `train_info` and `metrics`, in types that JSON has.
     """
     import torch
 
-    from .clip import load_clip
-    from .data import draw, events
-    from .measure import caption_groups, gallery_metrics, order_metrics
-    from .training import build, saved_bytes, similarity, train
+    from .training import build, saved_bytes
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    method = load_method(settings.method)
-    given = {name: value for name, value in (("steps", clip_steps), ("cache", cache)) if value is not None}
-    clip, processor = load_clip(settings.data, **given)
+    method = load_method(settings.method, tiny=settings.has_tiny_clip)
+    source = settings.open() if source is None else source
+    clip, processor = source.load_clip()
     num_clip_parameters = sum(parameter.numel() for parameter in clip.parameters())
     model = build(clip, processor, method, settings)
+    config = {"label": method.label, "recipe": method.recipe, "peft": _peft_config(model)}
     if torch.cuda.is_available():
         model.cuda()
     trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     train_info: dict[str, Any] = {"steps": 0, "seconds": 0.0, "cpu_seconds": 0.0, "peak_memory_mib": None, "curve": []}
     if trainable:
-        train_info = train(model, processor, method, settings)
+        model, train_info = source.train(model, processor, method)
     train_info |= {
         "trainable_parameters": trainable,
         "clip_parameters": num_clip_parameters,
         "total_parameters": sum(parameter.numel() for parameter in model.parameters()),
         "adapter_bytes": saved_bytes(model) if trainable else 0,
     }
-    metrics: dict[str, dict[str, float]] = {}
-    for gallery in ("natural", "twin"):
-        clips = draw(
-            settings.data,
-            settings.split,
-            settings.num_gallery_clips,
-            paired=gallery == "twin",
-            num_frames=settings.num_frames,
-            seed=settings.data_seed,
-        )
-        captions, _ = caption_groups(clips.captions)
-        cosines = similarity(model, processor, clips, captions)
-        metrics[gallery] = gallery_metrics(cosines, clips)
-        if gallery == "twin":
-            metrics["order"] = order_metrics(cosines, clips, events(settings.data))
-    config = {
-        **asdict(settings),
-        "label": method.label,
-        "recipe": method.recipe,
-        "peft": _peft_config(model),
+    result = {
+        "run_info": _run_info(command),
+        "config": {**source.config(), **config},
+        "train_info": train_info,
+        "metrics": source.measure(model, processor),
     }
-    return json.loads(
-        json.dumps({"run_info": _run_info(command), "config": config, "train_info": train_info, "metrics": metrics})
-    )
+    return json.loads(json.dumps(result))
 
 
 def resolve(settings: RunSettings, results: Path = RESULTS) -> RunSettings:
@@ -94,7 +77,7 @@ def resolve(settings: RunSettings, results: Path = RESULTS) -> RunSettings:
     Raises:
         ValueError: If nothing was tuned, or a learning rate is given where nothing is trained.
     """
-    trains = load_method(settings.method).trains
+    trains = load_method(settings.method, tiny=settings.has_tiny_clip).trains
     if settings.learning_rate is not None and not trains:
         raise ValueError(f"'{settings.method}' trains nothing, got the learning rate {settings.learning_rate:g}.")
     if settings.learning_rate is not None or not trains:
@@ -111,7 +94,7 @@ def resolve(settings: RunSettings, results: Path = RESULTS) -> RunSettings:
 
 def tuned_settings(settings: RunSettings) -> RunSettings:
     """Whose choice of the learning rate counts: the settings themselves, or those of the method whose rate it takes."""
-    other = load_method(settings.method).learning_rate_of
+    other = load_method(settings.method, tiny=settings.has_tiny_clip).learning_rate_of
     return settings if other is None else replace(settings, method=other, overrides={})
 
 
@@ -172,37 +155,6 @@ def _has_git() -> bool:
     return which("git") is not None
 
 
-def add_settings(parser: argparse.ArgumentParser) -> None:
-    """The arguments that `run`, `tune` and `suite` share."""
-    parser.add_argument("--data", choices=DATA, default="shapes")
-    parser.add_argument("--fast", action="store_true", help="fewer clips, frames and steps: minutes instead of hours")
-    parser.add_argument("--batches", choices=("paired", "random"), default="paired")
-    for name in SIZES["full"]:
-        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=0, metavar="N")
-
-
-def settings_of(args: argparse.Namespace, **more: Any) -> RunSettings:
-    """The settings of the shared arguments, and more."""
-    sizes = {name: getattr(args, name) for name in SIZES["full"]}
-    size = "fast" if args.fast else "full"
-    return RunSettings(data=args.data, size=size, batches=args.batches, **sizes, **more)
-
-
-def field_and_value(text: str) -> tuple[str, Any]:
-    """`field=value` of `--set`; the value is JSON, or else a word.
-
-    Raises:
-        ValueError: If there is no "=".
-    """
-    name, separator, value = text.partition("=")
-    if not separator:
-        raise ValueError(f"`--set` takes field=value, got {text!r}.")
-    try:
-        return name, json.loads(value)
-    except json.JSONDecodeError:
-        return name, value
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--method", choices=method_names(), required=True)
@@ -221,8 +173,9 @@ def main() -> None:
         learning_rate=args.learning_rate,
         overrides=dict(args.set),
     )
+    command = command_of(settings, learning_rate=args.learning_rate)
     settings = resolve(settings, args.results)
-    result = run(settings, command=f"python -m benchmarks.run {' '.join(sys.argv[1:])}")
+    result = run(settings, command=command)
     file = settings.result_file(args.results)
     write_result(result, file)
     print(file)

@@ -1,37 +1,28 @@
-"""All methods: tunes those that are not tuned, runs what has no result yet, in one process that renders once.
+"""All methods: tunes those that are not tuned, runs what has no result yet, in one process that renders a world once.
 
 python -m benchmarks.suite --data shapes --fast --seeds 0,1,2
-python -m benchmarks.suite --data shapes --fast --methods full,lora,mv_adapter_large
+python -m benchmarks.suite --data shapes --fast --methods full,lora,mv_adapter
+python -m benchmarks.suite --data msrvtt --model openai/clip-vit-base-patch16 --root data/msrvtt --seeds 0,1,2
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from .method import load_method, method_names
-from .run import add_settings, resolve, run, settings_of, tuned_settings, write_result
+from .options import ON_DISK, add_settings, command_of, settings_of
+from .run import resolve, run, tuned_settings, write_result
 from .settings import RESULTS, RunSettings
 from .tune import tune
 
 
-def command_of(settings: RunSettings) -> str:
-    """The command that gives the same result as a run of the suite, once its learning rate is chosen."""
-    parts = ["python -m benchmarks.run", f"--method {settings.method}", f"--data {settings.data}"]
-    parts += ["--fast"] if settings.size == "fast" else []
-    parts += ["--batches random"] if settings.batches == "random" else []
-    defaults = RunSettings(method=settings.method, size=settings.size)
-    for name in ("steps", "num_train_clips", "num_gallery_clips", "num_frames"):
-        if getattr(settings, name) != getattr(defaults, name):
-            parts.append(f"--{name.replace('_', '-')} {getattr(settings, name)}")
-    return " ".join([*parts, f"--seed {settings.seed}"])
-
-
 def _tune_if_needed(settings: RunSettings, results: Path) -> None:
     """Runs the candidates that were not tried yet."""
-    rates = sorted(load_method(settings.method).learning_rates)
+    rates = sorted(load_method(settings.method, tiny=settings.has_tiny_clip).learning_rates)
     file = settings.tuning_file(results)
     before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"candidates": []}
     if rates != [candidate["learning_rate"] for candidate in before["candidates"]]:
@@ -46,14 +37,22 @@ def _is_current(file: Path, settings: RunSettings, results: Path) -> bool:
     return result["config"]["learning_rate"] == resolve(settings, results).learning_rate
 
 
+def _say(what: str, metrics: Mapping[str, Mapping[str, float]], galleries: Sequence[str]) -> None:
+    from .measure import order_note
+
+    figures = [f"{metrics[gallery]['t2v R@1']:.1f}" for gallery in galleries]
+    print(f"{what}: t2v R@1 {' '.join(figures)}{order_note(metrics)}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--methods", default=",".join(method_names()), help="names, with commas between them")
+    parser.add_argument("--methods", help="names, with commas between them (default: all that there are for the data)")
     add_settings(parser)
     parser.add_argument("--seeds", default="0", help="numbers, with commas between them")
     parser.add_argument("--results", type=Path, default=RESULTS)
     args = parser.parse_args()
-    for name in args.methods.split(","):
+    names = args.methods.split(",") if args.methods else method_names(tiny=args.data not in ON_DISK)
+    for name in names:
         settings = settings_of(args, method=name)
         _tune_if_needed(tuned_settings(settings), args.results)
         for seed in map(int, args.seeds.split(",")):
@@ -62,9 +61,7 @@ def main() -> None:
             if not _is_current(file, seeded, args.results):
                 result = run(resolve(seeded, args.results), command=command_of(seeded))
                 write_result(result, file)
-                figures = [f"{result['metrics'][g]['t2v R@1']:.1f}" for g in ("natural", "twin")]
-                order = result["metrics"]["order"]["t2v order accuracy"]
-                print(f"{name} seed {seed}: t2v R@1 {' '.join(figures)}, order {order:.1f}", flush=True)
+                _say(f"{name} seed {seed}", result["metrics"], seeded.galleries)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """Chooses a method's learning rate on the validation split: the same number of candidates for every method.
 
     python -m benchmarks.tune --method lora --data shapes --fast
+    python -m benchmarks.tune --method lora --data msrvtt --model openai/clip-vit-base-patch16 --root data/msrvtt
 
 Each candidate is one run, half as long as those that are reported, with a seed that none of them has. The best is the
-one with the highest mean of the four R@1: natural and twin gallery, text to video and video to text. All of them are
-written to `results/.../tuning`.
+one with the highest mean R@1 over both directions and all galleries: natural and twin in a rendered world, a single one
+of videos on disk. All of them are written to `results/.../tuning`.
 """
 
 from __future__ import annotations
@@ -15,19 +16,19 @@ from pathlib import Path
 from typing import Any
 
 from .method import load_method, method_names
-from .run import add_settings, field_and_value, run, settings_of, write_result
+from .options import add_settings, field_and_value, settings_of
+from .run import run, write_result
 from .settings import RESULTS, RunSettings
 
 TUNING_SEED = 1000
 
 
-def tune(settings: RunSettings, before: dict[str, Any] | None = None, **given: Any) -> dict[str, Any]:
+def tune(settings: RunSettings, before: dict[str, Any] | None = None) -> dict[str, Any]:
     """One validation run for each candidate.
 
     Args:
         settings: Of the method; split, seed and learning rate are replaced.
         before: What an earlier call gave: its candidates are not run again.
-        given: As `run`.
 
     Returns:
         "rule", "seed", "candidates" (each with "learning_rate", "score" and the figures behind it), "chosen", and
@@ -36,37 +37,32 @@ def tune(settings: RunSettings, before: dict[str, Any] | None = None, **given: A
     Raises:
         ValueError: If the method trains nothing, or takes the learning rate of another.
     """
-    from .measure import selection_score
+    from .measure import order_figures, order_note, selection_figures
 
-    method = load_method(settings.method)
+    method = load_method(settings.method, tiny=settings.has_tiny_clip)
     if method.learning_rate_of is not None:
         raise ValueError(f"'{method.name}' takes the learning rate of '{method.learning_rate_of}': choose that one's.")
     rates = sorted(method.learning_rates)
     if not rates:
         raise ValueError(f"'{settings.method}' trains nothing: there is no learning rate to choose.")
-    steps = max(1, settings.steps // 2)
+    trial = replace(settings.halved(), split="validation", seed=TUNING_SEED)
     known = {candidate["learning_rate"]: candidate for candidate in (before or {}).get("candidates", [])}
     candidates = []
     for rate in rates:
         if rate in known:
             candidates.append(known[rate])
             continue
-        trial = replace(settings, learning_rate=rate, split="validation", seed=TUNING_SEED, steps=steps)
-        result = run(trial, **given)
-        score = selection_score(result["metrics"])
-        figures = {
-            f"{gallery} {way} R@1": result["metrics"][gallery][f"{way} R@1"]
-            for gallery in ("natural", "twin")
-            for way in ("t2v", "v2t")
-        }
-        order = result["metrics"]["order"]["t2v order accuracy"]
-        candidates.append({"learning_rate": rate, "score": score, **figures, "t2v order accuracy": order})
-        print(f"{settings.name}: {rate:g} gives {score:.1f}, order {order:.1f}", flush=True)
+        metrics = run(replace(trial, learning_rate=rate))["metrics"]
+        figures = selection_figures(metrics, settings.galleries)
+        score = sum(figures.values()) / len(figures)
+        candidates.append({"learning_rate": rate, "score": score, **figures, **order_figures(metrics)})
+        print(f"{settings.name}: {rate:g} gives {score:.1f}{order_note(metrics)}", flush=True)
     best = max(candidates, key=lambda candidate: candidate["score"])["learning_rate"]
     return {
-        "rule": "highest mean of R@1, natural and twin gallery, both directions, on the validation split",
+        "rule": f"highest mean of R@1, {' and '.join(settings.galleries)} gallery, both directions, on the validation "
+        "split",
         "seed": TUNING_SEED,
-        "steps": steps,
+        "steps": trial.steps or None,
         "candidates": candidates,
         "chosen": best,
         "at_edge": best in (rates[0], rates[-1]),

@@ -120,20 +120,13 @@ def frame_reader(args: argparse.Namespace, records: Sequence[VideoRecord]) -> Ca
     Raises:
         CacheError: The folder holds no cache, or one that knows none of these videos and would change nothing.
     """
-    from ..errors import CacheError
     from ..video import VideoCache, read_frames
 
     if args.cache is None:
         return read_frames
     folder = args.videos or (args.root if args.root.is_dir() else args.root.parent)
-    for videos in (None, folder):  # as the cache was made; or moved since, with its videos
-        cache = VideoCache(args.cache, videos)
-        if any(record.path is not None and cache.find(record.path) is not None for record in records):
-            return cache.read_frames
-    raise CacheError(
-        f"The cache '{args.cache}' holds none of these {len(records)} videos, as they are now. "
-        "Make it anew by `mv-peft cache`, or leave `--cache` out."
-    )
+    paths = [record.path for record in records if record.path is not None]
+    return VideoCache.holding(args.cache, paths, videos=folder).read_frames
 
 
 def _ids(given: str) -> list[str]:

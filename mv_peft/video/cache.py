@@ -8,9 +8,12 @@ Pictures are scaled by Pillow's bicubic filter to a short side of 224, which is 
 CLIP's exact preprocessing makes the same pixel values, to the bit, as of the file itself.
 """
 
+from __future__ import annotations
+
 import hashlib
 import logging
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +50,29 @@ class VideoCache:
         self.entries, _ = read_index(self.folder)
         self._data: np.ndarray | None = None
         self._verified: set[str] = set()
+
+    @classmethod
+    def holding(
+        cls, folder: str | os.PathLike, paths: Collection[str | os.PathLike], *, videos: str | os.PathLike
+    ) -> VideoCache:
+        """Open a cache for certain videos, whether or not they were moved since it was made.
+
+        Args:
+            folder: the cache.
+            paths: the videos that shall be read.
+            videos: folder of the videos, as it is now.
+
+        Raises:
+            CacheError: the folder holds no cache, or one that knows none of these videos and would change nothing.
+        """
+        for root in (None, videos):
+            cache = cls(folder, root)
+            if any(cache.find(path) is not None for path in paths):
+                return cache
+        raise CacheError(
+            f"The cache '{folder}' holds none of these {len(paths)} videos, as they are now. "
+            "Make it anew by `mv-peft cache`, or do without."
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_data": None}  # a worker maps the file itself

@@ -5,8 +5,9 @@ import pytest
 
 from benchmarks.data import draw
 from benchmarks.data.babyai import EVENTS, IMAGE_SIZE, pairs
+from benchmarks.in_memory import WorldInMemory
 from benchmarks.run import run
-from benchmarks.settings import RunSettings
+from benchmarks.settings import WorldSettings
 
 pytest.importorskip("minigrid", reason="the rooms are minigrid's: pip install 'mv_peft[benchmarks]'")
 
@@ -54,7 +55,7 @@ def test_the_same_seed_plays_the_same():
 
 def test_the_harness_end_to_end(tmp_path):
     sizes = {"steps": 2, "batch_size": 8, "num_train_clips": 16, "num_gallery_clips": 12, "num_frames": 6}
-    settings = RunSettings(method="lora", data="babyai", learning_rate=1e-3, **sizes)
-    result = run(settings, clip_steps=2, cache=tmp_path)
+    settings = WorldSettings(method="lora", data="babyai", learning_rate=1e-3, **sizes)
+    result = run(settings, source=WorldInMemory(settings, clip_steps=2, clip_cache=tmp_path))
     assert {"t2v order accuracy put", "v2t order accuracy order"} <= set(result["metrics"]["order"])
     assert result["metrics"]["twin"]["order-blind ceiling"] == 100.0

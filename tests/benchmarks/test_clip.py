@@ -17,8 +17,8 @@ def test_the_kept_clip_finds_stills_of_captions_that_it_has_not_seen() -> None:
 
 def test_the_kept_clip_does_not_tell_frames_one_by_one_from_their_reversal() -> None:
     """What long exposures taught it is no use on frames: that is what the methods are compared in."""
+    from benchmarks.in_memory import similarity
     from benchmarks.measure import caption_groups, order_metrics
-    from benchmarks.training import similarity
     from mv_peft import enable_video
 
     clip, processor = load_clip("shapes")

@@ -5,8 +5,9 @@ import pytest
 
 from benchmarks.data import draw
 from benchmarks.data.digits import EVENTS, DigitClip, _handwriting, render, scenarios
+from benchmarks.in_memory import WorldInMemory
 from benchmarks.run import run
-from benchmarks.settings import RunSettings
+from benchmarks.settings import WorldSettings
 
 pytest.importorskip("sklearn", reason="the digits are scikit-learn's: pip install 'mv_peft[benchmarks]'")
 
@@ -46,8 +47,10 @@ def test_drawn_clips_are_twins():
 def test_the_harness_end_to_end(tmp_path):
     """Its CLIP is trained on the spot, for two steps, and kept."""
     sizes = {"steps": 2, "batch_size": 8, "num_train_clips": 16, "num_gallery_clips": 12, "num_frames": 6}
-    settings = RunSettings(method="mv_adapter_large", data="digits", learning_rate=1e-3, **sizes)
-    first = run(settings, clip_steps=2, cache=tmp_path)
+    settings = WorldSettings(method="mv_adapter", data="digits", learning_rate=1e-3, **sizes)
+    first = run(settings, source=WorldInMemory(settings, clip_steps=2, clip_cache=tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["digits-2"]
-    assert run(settings, clip_steps=2, cache=tmp_path)["metrics"] == first["metrics"]
+    assert (
+        run(settings, source=WorldInMemory(settings, clip_steps=2, clip_cache=tmp_path))["metrics"] == first["metrics"]
+    )
     assert {"t2v order accuracy move", "t2v order accuracy order"} <= set(first["metrics"]["order"])

@@ -5,7 +5,15 @@ import pytest
 import torch
 
 from benchmarks.data.base import ClipSet
-from benchmarks.measure import caption_groups, gallery_metrics, group_places, order_metrics, selection_score
+from benchmarks.measure import (
+    caption_groups,
+    gallery_metrics,
+    group_places,
+    order_figures,
+    order_metrics,
+    order_note,
+    selection_figures,
+)
 from mv_peft.retrieval import retrieval_metrics
 
 
@@ -75,4 +83,17 @@ def test_who_does_not_see_order_finds_every_other_twin():
 
 def test_rates_are_chosen_by_both_galleries_and_directions():
     metrics = {"natural": {"t2v R@1": 10, "v2t R@1": 20}, "twin": {"t2v R@1": 30, "v2t R@1": 60}}
-    assert selection_score(metrics) == 30
+    metrics["order"] = {"t2v order accuracy": 70.5}
+    figures = selection_figures(metrics, ("natural", "twin"))
+    assert figures == {"natural t2v R@1": 10, "natural v2t R@1": 20, "twin t2v R@1": 30, "twin v2t R@1": 60}
+    assert selection_figures({"retrieval": metrics["twin"]}, ("retrieval",)) == {
+        "retrieval t2v R@1": 30,
+        "retrieval v2t R@1": 60,
+    }
+
+
+def test_order_is_said_where_it_was_measured():
+    metrics = {"order": {"t2v order accuracy": 70.5, "v2t order accuracy": 60.0, "t2v order accuracy move": 50.0}}
+    assert order_figures(metrics) == {"t2v order accuracy": 70.5}
+    assert order_note(metrics) == ", order 70.5"
+    assert (order_figures({"retrieval": {}}), order_note({"retrieval": {}})) == ({}, "")

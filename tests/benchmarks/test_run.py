@@ -11,10 +11,12 @@ from benchmarks import run as run_module
 from benchmarks import suite
 from benchmarks.clip import load_clip
 from benchmarks.data import draw
+from benchmarks.in_memory import _Rows
 from benchmarks.method import load_method, method_names
-from benchmarks.run import field_and_value, resolve, run, write_result
-from benchmarks.settings import RunSettings
-from benchmarks.training import _Rows, build
+from benchmarks.options import field_and_value
+from benchmarks.run import resolve, run, write_result
+from benchmarks.settings import WorldSettings
+from benchmarks.training import build
 from benchmarks.tune import TUNING_SEED, tune
 
 TINY = {"steps": 2, "batch_size": 8, "num_train_clips": 16, "num_gallery_clips": 8, "num_frames": 4}
@@ -22,12 +24,12 @@ TRAINED = [name for name in method_names() if load_method(name).trains]
 
 
 def settings(method="lora", **more):
-    return RunSettings(method=method, **{"learning_rate": 1e-3, **TINY, **more})
+    return WorldSettings(method=method, **{"learning_rate": 1e-3, **TINY, **more})
 
 
 @pytest.fixture(scope="module")
 def mv_adapter_result():
-    return run(settings("mv_adapter_large"), command="a command")
+    return run(settings("mv_adapter"), command="a command")
 
 
 def test_a_result_says_everything(mv_adapter_result):
@@ -51,7 +53,7 @@ def test_a_result_says_everything(mv_adapter_result):
 
 
 def test_the_same_run_gives_the_same_numbers_and_another_seed_others(mv_adapter_result):
-    again, other = run(settings("mv_adapter_large")), run(settings("mv_adapter_large", seed=1))
+    again, other = run(settings("mv_adapter")), run(settings("mv_adapter", seed=1))
     assert again["metrics"] == mv_adapter_result["metrics"]
     assert again["train_info"]["curve"] == mv_adapter_result["train_info"]["curve"]
     assert other["train_info"]["curve"] != mv_adapter_result["train_info"]["curve"]
@@ -245,5 +247,5 @@ def test_what_makes_no_sense_is_an_error():
 
 
 def test_sizes_stand_for_what_is_not_given():
-    assert RunSettings(method="lora", size="fast").steps < RunSettings(method="lora").steps
-    assert replace(RunSettings(method="lora"), steps=5).steps == 5
+    assert WorldSettings(method="lora", size="fast").steps < WorldSettings(method="lora").steps
+    assert replace(WorldSettings(method="lora"), steps=5).steps == 5

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -127,6 +128,19 @@ def test_a_changed_file_is_decoded_again(tmp_path):
     encode(path, num_frames=30)
     os.utime(path, ns=(1, 1))
     assert build(tmp_path, tmp_path / "cache", retry=True).num_cached == 1
+
+
+def test_opened_for_videos_wherever_they_are(folder, cache, tmp_path):
+    clip, moved = folder / "one.mp4", tmp_path / "moved"
+    assert VideoCache.holding(cache.folder, [clip, tmp_path / "gone.mp4"], videos=tmp_path).videos == folder
+    shutil.copytree(folder, moved, copy_function=shutil.copy2)
+    for videos in (moved, os.fspath(moved)):
+        opened = VideoCache.holding(cache.folder, [moved / "one.mp4"], videos=videos)
+        assert opened.videos == moved
+        assert opened.find(moved / "one.mp4") is not None
+    (moved / "one.mp4").write_text("another")
+    with pytest.raises(CacheError, match=r"cache' holds none of these 1 videos, as they are now. Make it anew"):
+        VideoCache.holding(cache.folder, [moved / "one.mp4"], videos=moved)
 
 
 def test_links_are_videos_of_the_folder(folder, tmp_path, monkeypatch):
