@@ -5,9 +5,10 @@
     python -m benchmarks.speed --bf16 --videos 32    # on a GPU
 
 The methods take turns in every round, so that a machine whose speed drifts treats them alike; what counts are the
-ratios, and their medians. A step is forward, loss and backward. Its memory is what it needs beside the model, at its
-peak: on a GPU of tensors, on Linux of a process of its own. Random weights cost as much as trained ones. Switching
-between adapters and loading them have a benchmark of their own, `benchmarks.switching`.
+ratios, and their medians. Beside them stand the ratios that follow from counting the operations of matrix products. A
+step is forward, loss and backward. Its memory is what it needs beside the model, at its peak: on a GPU of tensors, on
+Linux of a process of its own. Random weights cost as much as trained ones. Switching between adapters and loading them
+have a benchmark of their own, `benchmarks.switching`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pathlib import Path
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 from transformers import CLIPConfig, CLIPModel
 
@@ -40,7 +42,7 @@ METHODS: dict[str, Callable[[CLIPModel], nn.Module]] = {
     "MV-Adapter": lambda clip: get_peft_model(clip, MVAdapterConfig()),
     "full fine-tuning": enable_video,
 }
-BASELINE_FORWARD, BASELINE_STEP = "frozen CLIP", "LoRA r=8 (q, v)"
+BASELINES = {"forward": "frozen CLIP", "step": "LoRA r=8 (q, v)"}
 
 
 def make_batch(videos: int, frames: int, size: int, device: str) -> dict[str, Tensor | bool]:
@@ -92,6 +94,21 @@ def measure(args: argparse.Namespace) -> dict[str, dict[str, list[float]]]:
     return {name: {work: rounds[1:] for work, rounds in kinds.items()} for name, kinds in times.items()}
 
 
+def operations(name: str, args: argparse.Namespace) -> dict[str, int]:
+    """Multiplications and additions in the matrix products of both kinds of work."""
+    config = CLIPConfig(vision_config=SIZES[args.size])
+    model = METHODS[name](CLIPModel(config))
+    batch = make_batch(args.videos, args.frames, config.vision_config.image_size, "cpu")
+    on_cpu = argparse.Namespace(device="cpu", bf16=False)
+    counted = {}
+    for work in (step, forward):  # frozen for the second: the counter fails without gradients where they are wanted
+        with FlopCounterMode(display=False) as counter:
+            work(model, batch, on_cpu)
+        counted[work.__name__] = counter.get_total_flops()
+        model.requires_grad_(False)
+    return counted
+
+
 def step_memory(name: str, args: argparse.Namespace) -> float | None:
     """GiB that a step needs beside the model; None where the system does not tell."""
     torch.manual_seed(0)
@@ -134,18 +151,20 @@ def main() -> None:
     for name in METHODS:  # one after the other, each in a fresh process: what one has freed another would find
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
             memory[name] = process.submit(step_memory, name, args).result()
+    counts = {name: operations(name, args) for name in METHODS}
     where = torch.cuda.get_device_name() if args.device == "cuda" else f"CPU, {torch.get_num_threads()} thread(s)"
     print(
         f"{args.size}, {args.videos} videos x {args.frames} frames, random weights, {where}, torch {torch.__version__}"
     )
-    print(f"{'':18}{'forward s':>11}{'/ frozen':>10}{'step s':>11}{'/ LoRA':>10}{'step GiB':>11}")
+    heads = ("forward s", "/ frozen", "by count", "step s", "/ LoRA", "by count")
+    print(f"{'':19}{''.join(f'{head:>10}' for head in heads)}{'GiB':>8}")
     for name, kinds in times.items():
-        forward, step = kinds["forward"], kinds["step"]
-        print(
-            f"{name:18}{statistics.median(forward):11.3f}{ratio(forward, times[BASELINE_FORWARD]['forward']):10.2f}"
-            f"{statistics.median(step):11.3f}{ratio(step, times[BASELINE_STEP]['step']):10.2f}"
-            f"{'' if memory[name] is None else f'{memory[name]:.2f}':>11}"
-        )
+        cells = ""
+        for work, baseline in BASELINES.items():
+            relative = ratio(kinds[work], times[baseline][work])
+            counted = counts[name][work] / counts[baseline][work]
+            cells += f"{statistics.median(kinds[work]):10.3f}{relative:10.2f}{counted:10.3f}"
+        print(f"{name:19}{cells}{'' if memory[name] is None else f'{memory[name]:.2f}':>8}")
 
 
 if __name__ == "__main__":
