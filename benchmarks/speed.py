@@ -127,6 +127,12 @@ def step_memory(name: str, args: argparse.Namespace) -> float | None:
     return (_resident_kib("VmHWM") - rest) / 2**20
 
 
+def memory_in_a_fresh_process(name: str, args: argparse.Namespace) -> float | None:
+    """`step_memory`, where nothing was freed before that a step could find."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+        return process.submit(step_memory, name, args).result()
+
+
 def _resident_kib(field: str) -> int:
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return int(next(line for line in lines if line.startswith(field)).split()[1])
@@ -147,10 +153,7 @@ def main() -> None:
     parser.add_argument("--bf16", action="store_true", help="autocast to bfloat16")
     args = parser.parse_args()
     times = measure(args)
-    memory = {}
-    for name in METHODS:  # one after the other, each in a fresh process: what one has freed another would find
-        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
-            memory[name] = process.submit(step_memory, name, args).result()
+    memory = {name: memory_in_a_fresh_process(name, args) for name in METHODS}
     counts = {name: operations(name, args) for name in METHODS}
     where = torch.cuda.get_device_name() if args.device == "cuda" else f"CPU, {torch.get_num_threads()} thread(s)"
     print(
