@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
+_SHORT: dict[str, Any] = {"max_frames": 12, "max_text_tokens": 32, "tying_init": "paper"}
+_LONG: dict[str, Any] = {"max_frames": 32, "max_text_tokens": 64, "tying_init": "paper"}
 PRESETS: dict[str, dict[str, Any]] = {
-    "activitynet": {"max_frames": 32, "max_text_tokens": 64, "tying_layers": 1, "pre_norm": True},
-    "didemo": {"max_frames": 32, "max_text_tokens": 64, "tying_layers": 2, "tying_position": "down_out"},
-    "lsmdc": {"max_frames": 12, "max_text_tokens": 32, "tying_layers": 3},
-    "msrvtt": {"max_frames": 12, "max_text_tokens": 32, "tying_layers": 2},
-    "msvd": {"max_frames": 12, "max_text_tokens": 32, "tying_layers": 2},
+    "activitynet": {**_LONG, "tying_layers": 1, "pre_norm": True},
+    "didemo": {**_LONG, "tying_layers": 2, "tying_position": "down_out"},
+    "lsmdc": {**_SHORT, "tying_layers": 3},
+    "msrvtt": {**_SHORT, "tying_layers": 2},
+    "msvd": {**_SHORT, "tying_layers": 2},
 }

@@ -6,20 +6,22 @@ import pytest
 from peft import PeftConfig
 
 from mv_peft import MVAdapterConfig
+from mv_peft.tuner.presets import PRESETS
 from tests.models import adapter_config
 
 
-def test_defaults_are_the_papers():
+def test_defaults_are_the_papers_but_for_where_tying_starts():
     config = MVAdapterConfig()
     assert (config.bottleneck_dim, config.num_heads, config.scaling) == (64, 2, 0.1)
     assert (config.max_frames, config.max_text_tokens) == (12, 32)
     assert (config.tying_layers, config.tying_position, config.factor_dim) == (2, "down_in", 32)
     assert (config.calibration, config.calibration_dim, config.temporal_adaptation) == (True, 16, True)
-    assert (config.tying_init, config.position_init_std, config.pre_norm) == ("paper", 0.01, False)
+    assert (config.tying_init, config.position_init_std, config.pre_norm) == ("identity", 0.01, False)
 
 
 def test_presets():
-    assert MVAdapterConfig.from_preset("msrvtt").to_dict() == MVAdapterConfig().to_dict()
+    assert MVAdapterConfig.from_preset("msrvtt").to_dict() == MVAdapterConfig(tying_init="paper").to_dict()
+    assert {MVAdapterConfig.from_preset(name).tying_init for name in PRESETS} == {"paper"}
     assert MVAdapterConfig.from_preset("lsmdc").tying_layers == 3
     didemo = MVAdapterConfig.from_preset("didemo", bottleneck_dim=128)
     assert (didemo.tying_position, didemo.max_frames, didemo.max_text_tokens) == ("down_out", 32, 64)
