@@ -239,10 +239,9 @@ def _processes(args: argparse.Namespace) -> Iterator[tuple[int, torch.device]]:
         yield 0, device
         return
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield distributed.get_rank(), device
-    finally:
-        distributed.destroy_process_group()
+    yield distributed.get_rank(), device
+    # Not after an error: it would reach the others before it is told.
+    distributed.destroy_process_group()
 
 
 def _autocast(device: torch.device, precision: str) -> Any:
