@@ -162,11 +162,13 @@ def _of_method(config: dict[str, Any]) -> dict[str, Any]:
 def _row(name: str, results: list[dict[str, Any]], folder: Path) -> Row:
     config = results[0]["config"]
     method = load_method(config["method"])
-    wanted = {"recipe": method.recipe}
-    # The file's fields are for tiny CLIPs; and beside a head's configuration no other is written down.
-    if config["data"] in SYNTHETIC and not method.method.endswith("head"):
+    wanted: dict[str, Any] = {"recipe": method.recipe}
+    if config["data"] in SYNTHETIC:  # the file's fields are for tiny CLIPs
         wanted |= {**method.overrides, **config["overrides"]}
-    had = {**(config.get("peft") or {}), "recipe": config["recipe"]}
+    had = config.get("peft") or {}
+    if method.method.endswith("+head"):  # that of the head, with the method's in it
+        had = {**(had.get("method") or {}), "head": {field: had.get(field) for field in wanted.get("head", {})}}
+    had = {**had, "recipe": config["recipe"]}
     _compare(f"'{name}' in '{folder}'", f"'{method.name}.json'", wanted, {name: had.get(name) for name in wanted})
     changes = [f"{field}={value}" for field, value in sorted(config["overrides"].items())]
     changes += ["random batches"] if config.get("batches") == "random" else []

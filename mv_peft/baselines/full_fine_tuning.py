@@ -115,7 +115,7 @@ class FullFineTuningModel(CLIPTuner):
 
     prefix = "full_fine_tuning_"
     title = "Full fine-tuning"
-    tuner_layer_cls = TrainedCopies
+    layer_cls = tuner_layer_cls = TrainedCopies
     containers = TrainedCopies.adapter_layer_names
     cannot_merge = None
 
@@ -139,17 +139,5 @@ class FullFineTuningModel(CLIPTuner):
                         f"({type(module).__name__}). Leave `target_modules` out, or name such modules."
                     )
 
-    def _create_and_replace(
-        self,
-        peft_config: FullFineTuningConfig,
-        adapter_name: str,
-        target: nn.Module,
-        target_name: str,
-        parent: nn.Module,
-        current_key: str,
-        parameter_name: str | None = None,
-    ) -> None:
-        layer = target if isinstance(target, TrainedCopies) else TrainedCopies(target)
+    def _adapt(self, config: FullFineTuningConfig, adapter_name: str, layer: TrainedCopies, module_name: str) -> None:
         layer.update_layer(adapter_name, copy.deepcopy(layer.base_layer))
-        if layer is not target:
-            self._replace_module(parent, target_name, layer, target)

@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--adapter", metavar="NAME_OR_DIR", help="its adapter, of any PEFT method (default: zero-shot)")
     add_data_options(parser)
     parser.add_argument("--split", metavar="NAME", help="which one; own data has none (default: test)")
+    parser.add_argument("--synthetic", action="store_true", help="the videos are rendered; said in all results")
     parser.add_argument("--skip-unreadable", action="store_true", help="leave out what cannot be read, and report it")
     parser.add_argument("--sampling", metavar="RULE", help="frames (default: the processor's, or fps_uniform)")
     parser.add_argument(
@@ -176,6 +177,8 @@ def _content(
         "metrics": content["metrics"],
         "versions": versions(),
     }
+    if args.synthetic:
+        data["synthetic"] = True
     if args.adapter is not None:
         parts["adapter"] = {"method": model.peft_config["default"].peft_type.value, **_sizes(args.adapter, model)}
         trained = _trained(Path(args.adapter), parts["base_model"]["fingerprint"])
@@ -239,10 +242,9 @@ def _processes(args: argparse.Namespace) -> Iterator[tuple[int, torch.device]]:
         yield 0, device
         return
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield distributed.get_rank(), device
-    finally:
-        distributed.destroy_process_group()
+    yield distributed.get_rank(), device
+    # Not after an error: it would reach the others before it is told.
+    distributed.destroy_process_group()
 
 
 def _autocast(device: torch.device, precision: str) -> Any:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 
 from .. import __version__
 from ..errors import MVPeftError
+from .processes import another_has_spoken
 
 # The module of this package for each subcommand. It defines HELP, EXAMPLES, add_arguments(parser) and run(args), which
 # returns the exit code; its docstring is the description. What is heavy it imports in run(): `--help` imports them all.
@@ -56,7 +57,8 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; 0 for success, 1 for an error about the world, 2 for a mistake in the arguments.
 
-    Errors about files, data and values become one line. Any other exception is our mistake and keeps its traceback.
+    Errors about files, data and values become one line. Any other exception is our mistake and keeps its traceback. Of
+    several processes that torchrun started, the first that fails speaks.
     """
     try:
         try:
@@ -78,14 +80,18 @@ def _run(argv: Sequence[str] | None) -> int:
     try:
         with _quiet_libraries():
             return args.run(args)
-    except (MVPeftError, OSError, ValueError) as error:
-        if args.traceback or (isinstance(error, BrokenPipeError) and _reader_has_gone()):
-            raise
-        print(f"mv-peft: error: {_message(error)}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         print("mv-peft: interrupted", file=sys.stderr)
         return INTERRUPTED
+    except Exception as error:
+        if args.traceback or (isinstance(error, BrokenPipeError) and _reader_has_gone()):
+            raise
+        if another_has_spoken():
+            return 1
+        if not isinstance(error, (MVPeftError, OSError, ValueError)):
+            raise
+        print(f"mv-peft: error: {_message(error)}", file=sys.stderr)
+        return 1
 
 
 @contextmanager

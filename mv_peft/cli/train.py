@@ -13,6 +13,7 @@ import logging
 import os
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,13 +92,11 @@ def run(args: argparse.Namespace) -> int:
     check_data_options(args)
     is_main = int(os.environ.get("RANK", "0")) == 0
     _show_log(is_main)
-    training = _prepare(args)
+    with _no_folder_left(args.output) if args.dry_run else contextlib.nullcontext():
+        training = _prepare(args)
     if is_main:
         print(_describe_plan(training, args), flush=True)  # now, to a file as well
     if args.dry_run:
-        for folder in (training.settings.checkpoints, training.settings.output):
-            with contextlib.suppress(OSError):  # not there, or not empty
-                folder.rmdir()  # Trainer makes it when it is made
         return 0
     try:
         outcome = training.execute()
@@ -108,6 +107,21 @@ def run(args: argparse.Namespace) -> int:
     if is_main:
         print(_describe_outcome(training, outcome, args.model))
     return 0
+
+
+@contextlib.contextmanager
+def _no_folder_left(output: Path) -> Iterator[None]:
+    """Removes what Trainer makes as soon as there is one: the folder of checkpoints, and those above that it made."""
+    from ..training.settings import TrainSettings
+
+    checkpoints = TrainSettings(output).checkpoints
+    missing = [folder for folder in (checkpoints, *checkpoints.parents) if not folder.exists()]
+    try:
+        yield
+    finally:
+        for folder in missing:
+            with contextlib.suppress(OSError):  # not made, or another process was faster
+                folder.rmdir()
 
 
 def _prepare(args: argparse.Namespace) -> TrainingRun:

@@ -98,6 +98,9 @@ def begin_run(
     before = json.loads(file.read_text(encoding="utf-8"))
     now = json.loads(json.dumps({"settings": settings.as_json(), "facts": facts.identity}))
     differences = TrainSettings.differences(before["settings"], now["settings"])
+    planned, share = before["plan"]["chunk_size"], settings.batch_size // before["plan"]["num_processes"]
+    if settings.chunk_size != "auto" and min(settings.chunk_size, share) != planned:
+        differences.append(f"chunk_size: {planned}, now {settings.chunk_size}")
     differences += TrainSettings.differences(before["facts"], now["facts"])
     differences += TrainSettings.differences(before.get("configuration", {}), dict(configured))
     if differences:

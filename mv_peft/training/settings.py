@@ -19,7 +19,8 @@ PUBLISHED_LENGTHS = {"activitynet": (15, 64), "didemo": (15, 64)}
 SELECTABLE = tuple(f"{direction} R@{k}" for direction in ("t2v", "v2t") for k in RECALLS)
 
 Precision = Literal["fp32", "bf16", "fp16"]
-# What may differ between an interrupted training and the one that goes on with it.
+# What may differ between an interrupted training and the one that goes on with it. Of `chunk_size`,
+# `begin_run` compares what it comes to.
 _FREE_TO_CHANGE = {"output", "num_workers", "report_to", "chunk_size"}
 
 

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState
-from transformers.trainer_utils import TrainOutput
+from transformers.trainer_utils import TrainOutput, get_last_checkpoint
 
 from ..errors import TrainingError
 from .arguments import RetrievalTrainingArguments
@@ -81,15 +81,18 @@ class RetrievalTrainer(Trainer):
         )
         self.remove_callback(PrinterCallback)
 
-    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
+    def train(self, resume_from_checkpoint: str | Path | bool | None = None, **kwargs: Any) -> Any:
         """Transformers' `train`, which would make a step too many where a finished training is resumed."""
-        if isinstance(resume_from_checkpoint, str):
-            state = TrainerState.load_from_json(str(Path(resume_from_checkpoint, "trainer_state.json")))
+        checkpoint = resume_from_checkpoint
+        if checkpoint is True:  # None if there is none, which Transformers refuses
+            checkpoint = get_last_checkpoint(self.args.output_dir)
+        if checkpoint:
+            state = TrainerState.load_from_json(str(Path(checkpoint, "trainer_state.json")))
             if state.global_step >= self.args.max_steps > 0:
-                self._load_from_checkpoint(resume_from_checkpoint)
+                self._load_from_checkpoint(str(checkpoint))
                 self.state = state
                 return TrainOutput(state.global_step, float("nan"), {})
-        return super().train(resume_from_checkpoint, **kwargs)
+        return super().train(str(checkpoint) if checkpoint else resume_from_checkpoint, **kwargs)
 
     def create_optimizer(self, model: nn.Module | None = None) -> Optimizer:
         """The recipe's optimizer."""

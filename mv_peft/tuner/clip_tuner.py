@@ -14,7 +14,7 @@ from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import nn
 
 from . import video_input
-from .clip_layer import CLIPTunerLayer
+from .clip_layer import AdaptedModule, CLIPTunerLayer
 from .names import check_adapter_name, part_names
 from .register import prefixes
 from .routing import route_saved_modules, routed
@@ -28,12 +28,14 @@ class CLIPTuner(BaseTuner):
 
     Attributes:
         title: The method, as messages name it.
+        layer_cls: What is put around a module.
         containers: Names under which adapters are held in the model.
         cannot_merge: Why merging is refused; None where it is not.
     """
 
     target_module_mapping: ClassVar[dict[str, list[str]]] = {}
     title: ClassVar[str]
+    layer_cls: ClassVar[type[AdaptedModule]]
     containers: ClassVar[Collection[str]]
     cannot_merge: ClassVar[str | None]
 
@@ -46,6 +48,25 @@ class CLIPTuner(BaseTuner):
         super().inject_adapter(model, adapter_name, *args, **kwargs)
         route_saved_modules(model)
         video_input.install(model, owner="tuner")
+
+    def _create_and_replace(
+        self,
+        peft_config: Any,
+        adapter_name: str,
+        target: nn.Module,
+        target_name: str,
+        parent: nn.Module,
+        current_key: str,
+        parameter_name: str | None = None,
+    ) -> None:
+        layer = target if isinstance(target, self.layer_cls) else self.layer_cls(target)
+        self._adapt(peft_config, adapter_name, layer, current_key)
+        if layer is not target:
+            self._replace_module(parent, target_name, layer, target)
+
+    @abstractmethod
+    def _adapt(self, config: Any, adapter_name: str, layer: Any, module_name: str) -> None:
+        """Puts a fresh adapter into the layer around a module."""
 
     @classmethod
     @abstractmethod

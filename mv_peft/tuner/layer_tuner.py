@@ -11,7 +11,6 @@ from peft.tuners.tuners_utils import check_target_module_exists
 from peft.utils import INCLUDE_LINEAR_LAYERS_SHORTHAND
 from torch import nn
 
-from .clip_layer import AdaptedModule
 from .clip_tuner import CLIPTuner
 from .fields import TOWERS, Tower
 from .layer_config import LayerTunerConfig
@@ -31,7 +30,6 @@ class LayerTuner(CLIPTuner):
 
     Attributes:
         adapted_module: Name of the module inside an encoder layer; "" is the layer itself.
-        layer_cls: What is put around it.
 
     Raises:
         TypeError: If the model is not one of those.
@@ -39,11 +37,15 @@ class LayerTuner(CLIPTuner):
     """
 
     adapted_module: ClassVar[str]
-    layer_cls: ClassVar[type[AdaptedModule]]
 
     @abstractmethod
     def _create_adapter(self, config: Any, tower: Tower, index: int, model_dim: int) -> Any:
         """A fresh adapter for a layer of a tower of width `model_dim`, initialised."""
+
+    def _adapt(self, config: Any, adapter_name: str, layer: Any, module_name: str) -> None:
+        place = self._place(module_name)
+        assert place is not None, module_name
+        self._add_adapter(config, adapter_name, *place, layer)
 
     def _add_adapter(self, config: Any, adapter_name: str, tower: Tower, index: int, layer: Any) -> None:
         """Puts a fresh adapter into a layer."""
@@ -96,23 +98,6 @@ class LayerTuner(CLIPTuner):
         if layers is None:
             return found
         return index in ([layers] if isinstance(layers, int) else layers)
-
-    def _create_and_replace(
-        self,
-        peft_config: LayerTunerConfig,
-        adapter_name: str,
-        target: nn.Module,
-        target_name: str,
-        parent: nn.Module,
-        current_key: str,
-        parameter_name: str | None = None,
-    ) -> None:
-        place = self._place(current_key)
-        assert place is not None, current_key
-        layer = target if isinstance(target, self.layer_cls) else self.layer_cls(target)
-        self._add_adapter(peft_config, adapter_name, *place, layer)
-        if layer is not target:
-            self._replace_module(parent, target_name, layer, target)
 
     @classmethod
     def _pattern(cls) -> str:

@@ -313,6 +313,26 @@ def test_results_of_another_file_or_of_none_are_an_error(world, tmp_path):
         read_group(world)
 
 
+def test_results_of_another_file_are_an_error_beside_a_head_too(world, tmp_path):
+    fields = {"r": 8, "head": {"num_layers": 4, "num_heads": 2}}
+    write(tmp_path / "methods", "lora+head", {**METHODS["lora+head"], "method": "lora+head", "overrides": fields})
+    had = {"num_layers": 4, "num_heads": 2, "init": "identity", "method": {"r": 8, "lora_alpha": 16}}
+    write(world, "lora+head-seed0", result("lora+head", peft=had))
+    assert read_group(world)
+    write(world, "lora+head-seed0", result("lora+head", peft={**had, "method": {"r": 4}}))
+    with pytest.raises(ValueError, match=r"'lora\+head' in .* is not comparable with 'lora\+head.json' \(r: 8, 4\)"):
+        read_group(world)
+    write(world, "lora+head-seed0", result("lora+head", peft={**had, "num_heads": 4}))
+    with pytest.raises(ValueError, match=r"\(head: {.*'num_heads': 2}, {'num_layers': 4, 'num_heads': 4}\)"):
+        read_group(world)
+    write(world, "lora+head-seed0", result("lora+head", peft={**had, "method": {"r": 2}}, overrides={"r": 2}))
+    assert read_group(world)
+    write(tmp_path / "methods", "lora+head", {"method": "head", "label": "head", "overrides": {"num_layers": 4}})
+    write(world, "lora+head-seed0", result("lora+head", peft={"num_layers": 1, "method": None}))
+    with pytest.raises(ValueError, match=r"\(num_layers: 4, 1\)"):
+        read_group(world)
+
+
 def test_plots_carry_a_digest_of_what_they_show(world, tmp_path):
     pytest.importorskip("matplotlib")
     one, other = tmp_path / "one.svg", tmp_path / "other.svg"

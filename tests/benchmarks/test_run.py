@@ -52,6 +52,17 @@ def test_a_result_says_everything(mv_adapter_result):
     assert {"t2v order accuracy", "v2t order accuracy"} <= set(result["metrics"]["order"])
 
 
+def test_a_result_of_a_method_with_a_head_says_everything_of_both(mv_adapter_result):
+    config = run(settings("mv_adapter+head", steps=1))["config"]["peft"]
+    beside, alone = config.pop("method"), mv_adapter_result["config"]["peft"]
+    assert (config["num_layers"], config["max_frames"]) == (4, TINY["num_frames"])
+    assert beside.pop("base_model_name_or_path") is None
+    assert beside.keys() == alone.keys()
+    # Found in the CLIP, once the adapter is in it; beside a head it is not written down.
+    assert (beside.pop("target_modules"), beside["inference_mode"]) == (None, False)
+    assert beside == {name: value for name, value in alone.items() if name != "target_modules"}
+
+
 def test_the_same_run_gives_the_same_numbers_and_another_seed_others(mv_adapter_result):
     again, other = run(settings("mv_adapter")), run(settings("mv_adapter", seed=1))
     assert again["metrics"] == mv_adapter_result["metrics"]

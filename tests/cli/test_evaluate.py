@@ -130,6 +130,17 @@ def test_what_a_training_wrote_goes_with_its_adapter(command, tmp_path):
     assert output.read_text() == "notes"
 
 
+def test_what_is_rendered_says_so(command, tmp_path, capsys):
+    said = {}
+    for more in ([], ["--synthetic"]):
+        assert main([*command, *more, "--output", str(tmp_path / "m.json")]) == 0
+        said[bool(more)] = written(tmp_path / "m.json"), capsys.readouterr().out
+    (plain, plain_table), (rendered, rendered_table) = said[False], said[True]
+    assert rendered_table == f"{plain_table}The videos are rendered.\n"
+    assert rendered == {**plain, "data": {**plain["data"], "synthetic": True}}
+    assert "synthetic" not in plain["data"]
+
+
 def test_own_data_from_a_cache(msvd, tmp_path, capsys):
     build_cache(tmp_path / "cache", msvd, sorted(msvd.glob("*.mp4")), CacheSettings(short_side=32))
     own = [*CLIP, "--dataset", "own", "--root", str(msvd / "own.csv")]

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import types
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from torch import distributed
 
 import mv_peft
 from mv_peft.cli import main as command_line
+from mv_peft.cli import processes
 from mv_peft.errors import VideoDecodeError
 
 ROOT = Path(mv_peft.__file__).parent.parent
@@ -142,6 +146,85 @@ def test_mistakes_of_ours_keep_their_traceback(subcommand, error):
     subcommand(run)
     with pytest.raises(error, match="ours"):
         command_line.main(["play", "3"])
+
+
+@pytest.fixture
+def torchrun(monkeypatch):
+    """What torchrun tells its processes, and the store that it holds for them."""
+    store = distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    told = {"TORCHELASTIC_USE_AGENT_STORE": "True", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port)}
+    for name, value in {**told, "TORCHELASTIC_RESTART_COUNT": "0"}.items():
+        monkeypatch.setenv(name, value)
+    return store
+
+
+@pytest.mark.parametrize("error", [ValueError("`count` is 3."), RuntimeError("Connection closed by peer.")])
+def test_of_several_processes_the_first_that_fails_speaks(capsys, monkeypatch, subcommand, torchrun, error):
+    def run(args):
+        raise ValueError("`count` is 3.") if args.count == 3 else error
+
+    subcommand(run)
+    assert [command_line.main(["play", count]) for count in ("3", "4", "4")] == [1, 1, 1]
+    assert capsys.readouterr().err == "mv-peft: error: `count` is 3.\n"
+    with pytest.raises(type(error)):
+        command_line.main(["--traceback", "play", "4"])
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert command_line.main(["play", "3"]) == 1
+    assert capsys.readouterr().err == "mv-peft: error: `count` is 3.\n"
+
+
+def test_a_mistake_of_ours_that_comes_first_keeps_its_traceback(capsys, subcommand, torchrun):
+    def run(args):
+        raise TypeError("ours") if args.count == 3 else ValueError("`count` is 4.")
+
+    subcommand(run)
+    with pytest.raises(TypeError, match="ours"):
+        command_line.main(["play", "3"])
+    assert command_line.main(["play", "4"]) == 1
+    assert capsys.readouterr().err == ""
+
+
+def test_it_speaks_if_torchrun_has_gone(capsys, monkeypatch, subcommand, torchrun):
+    def run(args):
+        raise ValueError("`count` is 3.")
+
+    subcommand(run)
+    monkeypatch.setattr(processes, "_PATIENCE", timedelta(seconds=1))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("MASTER_PORT", str(free.getsockname()[1]))
+    assert command_line.main(["play", "3"]) == 1
+    assert "mv-peft: error: `count` is 3.\n" in capsys.readouterr().err
+
+
+def test_of_two_processes_only_the_one_that_fails_speaks(tmp_path):
+    (tmp_path / "play.py").write_text(
+        """
+import argparse, sys, types
+from torch import distributed
+import mv_peft.cli.main as command_line
+from mv_peft.cli.evaluate import _processes
+
+def run(args):
+    with _processes(argparse.Namespace(device="cpu")) as (rank, _):
+        if rank == 1:
+            raise ValueError("Rank 1 does not play.")
+        distributed.barrier()
+
+module = types.ModuleType("mv_peft.cli.play")
+module.HELP = module.EXAMPLES = "play"
+module.add_arguments, module.run = lambda parser: None, run
+sys.modules[module.__name__] = module
+command_line.SUBCOMMANDS = {"play": "play"}
+sys.exit(command_line.main(["play"]))
+"""
+    )
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(tmp_path / "play.py")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, *launcher], capture_output=True, text=True, env=environment, timeout=240)
+    assert done.returncode == 1
+    assert done.stderr.count("mv-peft: error: Rank 1 does not play.") == 1
+    assert "mv_peft/cli/main.py" not in done.stderr, "a traceback of the other one"
 
 
 def test_an_import_that_fails_is_not_hidden(monkeypatch):

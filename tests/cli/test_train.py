@@ -280,9 +280,12 @@ def test_a_benchmark_trains_by_its_preset_and_never_sees_its_test_split(msvd, tm
 
 
 def test_a_dry_run_trains_nothing(clips, tmp_path, capsys):
-    assert main(command(clips, tmp_path / "run", "--dry-run")) == 0
+    assert main(command(clips, tmp_path / "runs/of/today", "--dry-run")) == 0
     assert "27,672 of 624,889 parameters" in capsys.readouterr().out
-    assert not (tmp_path / "run").exists()
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "runs").mkdir()
+    assert main(command(clips, tmp_path / "runs/of/today", "--dry-run")) == 0
+    assert [path.name for path in tmp_path.rglob("*")] == ["runs"]  # which was there
 
 
 def test_a_training_is_not_overwritten(finished, clips, capsys):
@@ -292,6 +295,8 @@ def test_a_training_is_not_overwritten(finished, clips, capsys):
     assert f"'{folder}' holds a training. Resume it" in capsys.readouterr().err
     assert main(command(clips, folder, "--synthetic", "--chunk-size", "3", "--resume", "--seed", "7")) == 1
     assert "holds another training (seed: 0, now 7)" in capsys.readouterr().err
+    assert main(command(clips, folder, "--synthetic", "--chunk-size", "2", "--resume")) == 1
+    assert "holds another training (chunk_size: 3, now 2)" in capsys.readouterr().err
     words = command(clips, folder, "--synthetic", "--chunk-size", "3", "--resume", "--max-frames", "6")
     words[words.index("bottleneck_dim=8")] = "scaling=0.5"
     assert main(words) == 1

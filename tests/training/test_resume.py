@@ -174,6 +174,23 @@ def test_two_kills(uninterrupted, tmp_path):
     assert all(torch.equal(got[name], value) for name, value in expected.items())
 
 
+@pytest.mark.parametrize("form", [lambda folder: True, lambda folder: str(folder), lambda folder: folder])
+def test_a_finished_training_makes_no_step_more(tmp_path, form):
+    saving = {"max_steps": 4, "save_strategy": "steps", "save_steps": 4}  # in the midst of an epoch
+    finished = trainer(tmp_path, **saving)
+    finished.train()
+    again = trainer(tmp_path, **saving)
+    assert not all(torch.equal(value, trained(finished.model)[name]) for name, value in trained(again.model).items())
+    assert again.train(resume_from_checkpoint=form(tmp_path / "checkpoint-4")).global_step == 4
+    assert again.state.global_step == 4
+    assert all(torch.equal(value, trained(finished.model)[name]) for name, value in trained(again.model).items())
+
+
+def test_there_is_nothing_to_resume(tmp_path):
+    with pytest.raises(ValueError, match="No valid checkpoint found in output directory"):
+        trainer(tmp_path).train(resume_from_checkpoint=True)
+
+
 def test_an_unmarked_checkpoint_does_not_count(tmp_path):
     for step, marked in ((2, True), (10, True), (12, False)):
         (tmp_path / f"checkpoint-{step}").mkdir()

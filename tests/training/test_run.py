@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from mv_peft.errors import TrainingError
 from mv_peft.training import RetrievalTrainingArguments, TrainSettings
+from mv_peft.training.record import METRICS_FILE, RunFacts, begin_run, write_run
 from mv_peft.training.run import _arguments
 
 
@@ -37,3 +39,20 @@ def test_without_gpus_there_is_none(tmp_path):
     if torch.accelerator.is_available():
         pytest.skip("has a GPU")
     assert _arguments(TrainSettings(tmp_path, batch_size=8), 85).n_gpu == 0
+
+
+# Eight pairs in a step; what the training was begun with, and how many pairs that were at a time.
+@pytest.mark.parametrize(("begun", "planned", "num_processes"), [("auto", 3, 1), (3, 3, 1), (100, 8, 1), (100, 4, 2)])
+def test_resumed_it_embeds_as_many_pairs_at_a_time(tmp_path, begun, planned, num_processes):
+    facts = RunFacts("own", "mv_adapter", {}, "train", "validation")
+    plan = {"chunk_size": planned, "num_processes": num_processes}
+    write_run(TrainSettings(tmp_path, batch_size=8, chunk_size=begun), facts, {}, plan=plan, configuration={})
+    (tmp_path / METRICS_FILE).touch()
+
+    def resume(chunk_size):
+        return begin_run(TrainSettings(tmp_path, batch_size=8, chunk_size=chunk_size), facts, {}, resume=True)
+
+    for same in ("auto", begun, planned):
+        assert resume(same)["plan"] == plan
+    with pytest.raises(TrainingError, match=rf"holds another training \(chunk_size: {planned}, now 2\)\. Resume it"):
+        resume(2)

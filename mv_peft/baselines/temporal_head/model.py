@@ -32,6 +32,7 @@ class TemporalHeadModel(CLIPTuner):
 
     prefix = "temporal_head_"
     title = "A temporal head"
+    layer_cls = HeadedProjection
     tuner_layer_cls = BaseTunerLayer
     containers = HeadedProjection.adapter_layer_names
     cannot_merge = HeadedProjection.cannot_merge
@@ -98,30 +99,18 @@ class TemporalHeadModel(CLIPTuner):
                     f"{wanted.peft_type.value}. Adapters of one model need one method: load this one into another CLIP."
                 )
 
-    def _create_and_replace(
-        self,
-        peft_config: TemporalHeadConfig,
-        adapter_name: str,
-        target: nn.Module,
-        target_name: str,
-        parent: nn.Module,
-        current_key: str,
-        parameter_name: str | None = None,
-    ) -> None:
-        layer = target if isinstance(target, HeadedProjection) else HeadedProjection(target)
+    def _adapt(self, config: TemporalHeadConfig, adapter_name: str, layer: HeadedProjection, module_name: str) -> None:
         head = TemporalHead(
             self.model.config.projection_dim,
-            peft_config.num_layers,
-            _num_heads(self.model, peft_config),
-            peft_config.max_frames,
+            config.num_layers,
+            _num_heads(self.model, config),
+            config.max_frames,
         )
-        if peft_config.init == "identity":
-            head.reset_parameters(peft_config.position_init_std)
+        if config.init == "identity":
+            head.reset_parameters(config.position_init_std)
         elif not head.positions.is_meta:
             head.copy_text_encoder(self.model.text_model)
         layer.update_layer(adapter_name, head)
-        if layer is not target:
-            self._replace_module(parent, target_name, layer, target)
 
     @classmethod
     def _get_adapter_state_dict(
