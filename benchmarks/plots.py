@@ -145,7 +145,13 @@ def _draw_points(axes: Any, drawn: dict[str, Any]) -> None:
     )
     axes.margins(0.08)
     axes.legend(loc="lower right", frameon=False)
-    _label(axes, points)
+    _label(axes, [point for point in points if not point["is_ablation"] or _is_alone(point, points)])
+
+
+def _is_alone(point: dict[str, Any], points: Sequence[dict[str, Any]]) -> bool:
+    """Whether an ablation changes so much that no other point of its section is within five per cent."""
+    others = [other for other in points if other is not point and other["section"] == point["section"]]
+    return all(max(abs(other[axis][0] - point[axis][0]) for axis in "xy") > 5 for other in others)
 
 
 def _label(axes: Any, points: Sequence[dict[str, Any]]) -> None:

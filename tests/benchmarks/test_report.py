@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import report
-from benchmarks.plots import digest, draw, drawn_from, figures_of
+from benchmarks.plots import _is_alone, digest, draw, drawn_from, figures_of
 from benchmarks.report import PLOTS, README, READMES, filled, groups, stale
 from benchmarks.rows import families, galleries, read_group
 from benchmarks.settings import RESULTS
@@ -370,6 +370,15 @@ def test_the_bars_are_of_the_main_methods_by_family(world):
     assert points["LoRA"] == ([52.0, 2.0], [23.0, 2.0], False)
     assert points["without tying"] == ([60.0, 0.0], [31.0, 0.0], True)
     assert len(points) == len(METHODS)
+
+
+def test_ablations_are_named_where_they_stand_alone():
+    near = {"section": "mv_adapter", "x": [98.0, 0.1], "y": [58.0, 1.0]}
+    far = {"section": "mv_adapter", "x": [50.0, 0.1], "y": [58.0, 1.0]}
+    rival = {"section": "rivals", "x": [50.0, 0.1], "y": [58.0, 1.0]}
+    whole = {"section": "mv_adapter", "x": [98.5, 0.1], "y": [62.0, 1.0]}
+    points = [near, far, rival, whole]
+    assert [_is_alone(point, points) for point in points] == [False, True, True, False]
 
 
 @pytest.fixture
