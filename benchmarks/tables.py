@@ -84,7 +84,11 @@ def _caption(rows: list[Row]) -> list[str]:
     seeds = sorted({result["config"]["seed"] for result in results})
     commits = sorted({result["run_info"]["commit"] or "unknown" for result in results})
     commands = dict.fromkeys(
-        re.sub(r"--(method|seed)[ =]\S+", lambda option: f"--{option[1]} {option[1].upper()}", command)
+        re.sub(
+            r"--(method|seed|learning-rate)[ =]\S+",
+            lambda option: f"--{option[1]} {option[1].rpartition('-')[2].upper()}",
+            command,
+        )
         for command in (result["run_info"]["command"] for result in results)
     )
     legend = [LEGEND[name] for name in ("ways", *rows[0].results[0]["metrics"]) if name in LEGEND]
