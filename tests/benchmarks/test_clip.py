@@ -48,10 +48,10 @@ def test_a_batch_holds_no_caption_twice() -> None:
 
 
 def test_a_clip_is_trained_once(tmp_path) -> None:
-    one, _ = load_clip("digits", steps=2, cache=tmp_path)
+    one, _ = load_clip("shapes", steps=2, cache=tmp_path)
     (folder,) = tmp_path.iterdir()
     written = (folder / "model.safetensors").stat().st_mtime_ns
-    other, processor = load_clip("digits", steps=2, cache=tmp_path)
+    other, processor = load_clip("shapes", steps=2, cache=tmp_path)
     assert (folder / "model.safetensors").stat().st_mtime_ns == written
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
-    assert processor(text=["a seven moves left"]).input_ids.shape == (1, 6)
+    assert processor(text=["a red star grows at the top over snow"]).input_ids.shape == (1, 11)
