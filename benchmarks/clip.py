@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 from transformers import (
-    CLIPImageProcessorPil,
     CLIPModel,
     PreTrainedTokenizerBase,
     get_cosine_schedule_with_warmup,
@@ -32,15 +31,7 @@ from mv_peft.video import MVProcessor
 
 from .data import DATA, ClipSet, draw
 from .measure import caption_groups, group_places
-from .pretrain_tiny_clip import (
-    IMAGE_SIZE,
-    MAX_TOKENS,
-    PIXEL_MEAN,
-    PIXEL_STD,
-    build_model,
-    build_tokenizer,
-    to_pixel_values,
-)
+from .pretrain_tiny_clip import MAX_TOKENS, build_model, build_tokenizer, save, to_pixel_values
 
 KEPT = Path(__file__).parent / "clips"
 CACHE = Path("runs") / "clips"
@@ -110,7 +101,7 @@ def pretrain(data: str, output: Path, pretraining: Pretraining) -> CLIPModel:
         schedule.step()
         optimizer.zero_grad()
         bar.set_postfix(loss=f"{loss.item():.2f}", refresh=False)
-    _save(model.to(torch.float16), tokenizer, output)
+    save(model, tokenizer, output)
     return model.to(torch.float32)
 
 
@@ -145,17 +136,6 @@ def still_recall(model: CLIPModel, tokenizer: PreTrainedTokenizerBase, clips: Cl
     logits = model(input_ids=token_ids, pixel_values=to_pixel_values(stills)).logits_per_text
     t2v, _ = group_places(logits, number)
     return recall_at(t2v.ranks(), 1)
-
-
-def _save(model: CLIPModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    CLIPImageProcessorPil(
-        size={"shortest_edge": IMAGE_SIZE},
-        crop_size={"height": IMAGE_SIZE, "width": IMAGE_SIZE},
-        image_mean=PIXEL_MEAN,
-        image_std=PIXEL_STD,
-    ).save_pretrained(folder)
 
 
 def main() -> None:

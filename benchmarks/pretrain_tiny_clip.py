@@ -100,6 +100,18 @@ def to_pixel_values(stills: torch.Tensor) -> torch.Tensor:
     return ((stills / 255 - torch.tensor(PIXEL_MEAN)) / torch.tensor(PIXEL_STD)).permute(0, 3, 1, 2)
 
 
+def save(model: CLIPModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Writes the model, in fp16 from then on, its tokenizer, and the image processor that its stills stand for."""
+    model.to(torch.float16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    CLIPImageProcessorPil(
+        size={"shortest_edge": IMAGE_SIZE},
+        crop_size={"height": IMAGE_SIZE, "width": IMAGE_SIZE},
+        image_mean=PIXEL_MEAN,
+        image_std=PIXEL_STD,
+    ).save_pretrained(folder)
+
+
 @torch.no_grad()
 def still_recall(model: CLIPModel, token_ids: torch.Tensor, stills: torch.Tensor) -> float:
     """Share of captions whose own still is the nearest one, of all captions' stills."""
@@ -146,14 +158,7 @@ def main() -> None:
             recall = still_recall(model, validation_ids, validation_stills[:, 0])
             progress.set_postfix(loss=f"{loss.item():.3f}", validation_recall=f"{recall:.3f}", refresh=False)
 
-    model.to(torch.float16).save_pretrained(args.output)
-    tokenizer.save_pretrained(args.output)
-    CLIPImageProcessorPil(
-        size={"shortest_edge": IMAGE_SIZE},
-        crop_size={"height": IMAGE_SIZE, "width": IMAGE_SIZE},
-        image_mean=PIXEL_MEAN,
-        image_std=PIXEL_STD,
-    ).save_pretrained(args.output)
+    save(model, tokenizer, args.output)
     print(f"{args.output}: {(time.perf_counter() - began) / 60:.1f} minutes")
 
 
