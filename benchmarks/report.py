@@ -41,10 +41,12 @@ def filled(text: str, results: Path) -> str:
 
     def tables(block: re.Match[str]) -> str:
         rows = read_group(results / block["group"])
-        if block["summary"]:
-            body = render_summary(rows, [name for name in method_names() if load_method(name).summary])
+        plot = f"{PLOTS.name}/{block['group']}.svg"
+        if block["summary"]:  # of the README one folder up
+            chosen = [name for name in method_names() if load_method(name).summary]
+            body = render_summary(rows, chosen, f"{RESULTS.parent.name}/{plot}")
         else:
-            body = render_group(rows, f"{PLOTS.name}/{block['group']}.svg")
+            body = render_group(rows, plot)
         return f"{_MARKER}{block['group']}{block['summary'] or ''} -->\n\n{body}\n<!-- end of results -->"
 
     _check_markers(text)

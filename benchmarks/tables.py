@@ -41,8 +41,7 @@ def render_group(rows: list[Row], plot: str) -> str:
     lines = [
         *_caption(rows),
         *_comparison(rows, with_sections=True),
-        f"![The methods in a picture, the same figures as in the tables]({plot})",
-        "",
+        *_picture(plot),
     ]
     for gallery in galleries(rows):
         lines += _folded(f"R@1, R@5 and R@10{_in(rows, gallery)}", _recalls(rows, gallery))
@@ -56,12 +55,13 @@ def render_group(rows: list[Row], plot: str) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def render_summary(rows: list[Row], chosen: Sequence[str]) -> str:
-    """The comparison of some methods, and what made it.
+def render_summary(rows: list[Row], chosen: Sequence[str], plot: str) -> str:
+    """The comparison of some methods, what made it, and the plot of all of them.
 
     Args:
         rows: As `read_group` gives them.
         chosen: Names of methods.
+        plot: Where the plot lies, seen from the text.
 
     Raises:
         ValueError: If one of them has no result, or none is chosen.
@@ -74,7 +74,11 @@ def render_summary(rows: list[Row], chosen: Sequence[str]) -> str:
             f"{', '.join(missing) or 'no method'}. "
             'Run them with `python -m benchmarks.suite`, or say `"summary"` in other files of `benchmarks/methods`.'
         )
-    return "\n".join([*_caption(short), *_comparison(short, with_sections=False)]).rstrip() + "\n"
+    return "\n".join([*_caption(short), *_comparison(short, with_sections=False), *_picture(plot)]).rstrip() + "\n"
+
+
+def _picture(plot: str) -> list[str]:
+    return [f"![All methods in a picture, the same figures as in the tables]({plot})", ""]
 
 
 def _caption(rows: list[Row]) -> list[str]:

@@ -251,7 +251,7 @@ def test_the_summary_is_the_chosen_rows_and_where_they_are_from(world):
     assert filled(text, world.parent) == text
     assert groups(text) == []
     assert "details" not in text
-    assert "plots/" not in text
+    assert text.count("(benchmarks/plots/shapes.svg)") == 1
 
 
 def test_a_summary_of_what_is_not_there_is_an_error(world, tmp_path):
