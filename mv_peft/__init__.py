@@ -4,9 +4,10 @@ Importing it makes PEFT know the method, and those that it is compared with: `ge
 and `PeftModel.from_pretrained(clip, adapter)`.
 """
 
-from .baselines import create_method
-from .hub import load, load_official_checkpoint, official_state_dict
-from .tuner import MVAdapterConfig, MVAdapterModel, disable_video, enable_video
+from .encoders import disable_video, enable_video
+from .hub import load
+from .tuners import MVAdapterConfig, MVAdapterModel, create_method
+from .tuners.mv_adapter.official import load_official_checkpoint, official_state_dict
 
 __version__ = "0.1.0"
 

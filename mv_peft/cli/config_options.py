@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..tuner.config import MVAdapterConfig
+    from ..tuners.mv_adapter.config import MVAdapterConfig
 
 
 def add_config_options(parser: argparse.ArgumentParser, preset: str = "start from a published setting") -> None:
@@ -45,7 +45,7 @@ def mv_adapter_config(args: argparse.Namespace, default_preset: str | None = Non
     """The configuration that the options name: `--preset` or the default one, with the fields of `--set`."""
     from peft import PeftConfig
 
-    from ..tuner.config import MVAdapterConfig
+    from ..tuners.mv_adapter.config import MVAdapterConfig
 
     # Not what follows from the model, and not CLIP's own modules or a start of training.
     of_peft = {*PeftConfig.__dataclass_fields__, "modules_to_save", "init_weights"}

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _from_official(args: argparse.Namespace) -> int:
-    from ..hub.conversion import adapter_from_official, write_adapter
+    from ..tuners.mv_adapter.conversion import adapter_from_official, write_adapter
 
     if Path(args.source).is_dir():
         args.refuse(f"'{args.source}' is a folder. Give a checkpoint file, or `--to-official` for an adapter folder.")
@@ -56,7 +56,7 @@ def _from_official(args: argparse.Namespace) -> int:
 
 
 def _to_official(args: argparse.Namespace) -> int:
-    from ..hub.conversion import official_from_adapter, write_official
+    from ..tuners.mv_adapter.conversion import official_from_adapter, write_official
 
     if args.preset or args.settings:
         args.refuse("`--preset` and `--set` have no effect with `--to-official`: the adapter has its own settings.")

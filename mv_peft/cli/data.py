@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from .data_options import OWN, add_source_options
 
 if TYPE_CHECKING:
-    from ..data.base import VideoRecord
+    from ..data.records import VideoRecord
 
 HELP = "check a data set: what is there, what is missing, what cannot be read"
 EXAMPLES = """examples:
@@ -65,7 +65,7 @@ def _check_options(args: argparse.Namespace) -> None:
 
 
 def _own_records(args: argparse.Namespace) -> tuple[dict[str, list[VideoRecord]], list[str], int]:
-    from ..data.captioned import read_own
+    from ..data.custom import read_own
 
     records, silent = read_own(args.root, args.videos)
     return {OWN: records}, [f"'{name}' has no captions in a .txt file beside it." for name in silent], 32
@@ -73,8 +73,8 @@ def _own_records(args: argparse.Namespace) -> tuple[dict[str, list[VideoRecord]]
 
 def _benchmark_records(args: argparse.Namespace) -> tuple[dict[str, list[VideoRecord]], list[str], int]:
     from ..data import BENCHMARKS
-    from ..data.annotation_folder import AnnotationFolder, AnnotationNotFoundError
-    from ..data.folders import VideoFolder
+    from ..data.annotations.annotation_folder import AnnotationFolder, AnnotationNotFoundError
+    from ..data.annotations.video_folder import VideoFolder
 
     benchmark = BENCHMARKS[args.dataset]
     annotations, videos = AnnotationFolder(args.root), VideoFolder(args.videos or args.root)

@@ -77,8 +77,8 @@ def load_splits(args: argparse.Namespace, first: str, second: str) -> tuple[Capt
         ValueError: As `load_split`; `--skip-videos` names a video that is in neither.
     """
     from ..data import BENCHMARKS
-    from ..data.annotation_folder import AnnotationFolder
-    from ..data.folders import VideoFolder
+    from ..data.annotations.annotation_folder import AnnotationFolder
+    from ..data.annotations.video_folder import VideoFolder
 
     benchmark, skipped = BENCHMARKS[args.dataset], _skipped(args)
     ids: dict[str, set[str]] = {first: set(), second: set()}

@@ -75,8 +75,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _train(settings: DemoSettings) -> int:
+    from ..demo.pipeline import run_demo
     from ..demo.report import SYNTHETIC_NOTICE, format_report
-    from ..demo.run import run_demo
 
     print(SYNTHETIC_NOTICE + "\n", flush=True)
     print("\n" + format_report(run_demo(settings)))

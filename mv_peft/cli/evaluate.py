@@ -96,13 +96,7 @@ def _check_options(args: argparse.Namespace) -> None:
 def _measure(args: argparse.Namespace, device: torch.device) -> tuple[str, dict[str, Any], RetrievalEmbeddings]:
     from ..data import BENCHMARKS
     from ..hub.video_clip import load_video_clip
-    from ..retrieval import (
-        benchmark_protocol,
-        default_protocol,
-        embed_records,
-        evaluate_embeddings,
-        format_result,
-    )
+    from ..retrieval import benchmark_protocol, default_protocol, embed_records, evaluate_embeddings, format_result
     from ..retrieval.postprocessing import POST_PROCESSING
 
     split = args.split or "test"

@@ -127,8 +127,8 @@ def _no_folder_left(output: Path) -> Iterator[None]:
 def _prepare(args: argparse.Namespace) -> TrainingRun:
     from transformers import CLIPModel, set_seed
 
+    from ..encoders import MVProcessor
     from ..training.run import TrainingRun
-    from ..video import MVProcessor
 
     settings = _settings(args)
     train, validation = _videos(args)
@@ -198,7 +198,7 @@ def _videos(args: argparse.Namespace) -> tuple[CaptionedVideos, CaptionedVideos]
 def _method(args: argparse.Namespace, clip: CLIPModel) -> tuple[PeftConfig | None, int, int]:
     """The method's configuration, and the most frames and tokens."""
     from ..data import BENCHMARKS
-    from ..tuner.presets import PRESETS
+    from ..tuners.mv_adapter.presets import PRESETS
 
     benchmark = BENCHMARKS.get(args.dataset)
     limits = {"max_frames": 12, "max_text_tokens": 32}
@@ -211,7 +211,7 @@ def _method(args: argparse.Namespace, clip: CLIPModel) -> tuple[PeftConfig | Non
         config = mv_adapter_config(args, args.dataset if args.dataset in PRESETS else None)
         limits = {name: getattr(config, name) for name in limits}
     else:
-        from ..baselines import method_config
+        from ..tuners import method_config
 
         if args.preset:
             args.refuse(f"`--preset` is for mv_adapter, got the method '{args.method}'. Leave it out.")
@@ -232,7 +232,7 @@ def _method(args: argparse.Namespace, clip: CLIPModel) -> tuple[PeftConfig | Non
 def _adapted(clip: CLIPModel, config: PeftConfig | None) -> Any:
     from peft import get_peft_model
 
-    from ..tuner import enable_video
+    from ..encoders import enable_video
 
     if config is None:
         raise ValueError("'zero-shot' trains nothing. Choose another method, or measure it by `mv-peft evaluate`.")

@@ -1,20 +1,10 @@
 """Annotation files and videos -> batches."""
 
-from .activitynet import ACTIVITYNET
-from .base import VideoRecord
-from .benchmark import Benchmark, Split
-from .captioned import CaptionedVideos
+from .benchmarks import ACTIVITYNET, BENCHMARKS, DIDEMO, LSMDC, MSRVTT, MSVD, VATEX, Benchmark, Split
 from .collator import VideoCaptionCollator
+from .custom import CaptionedVideos
 from .dataset import VideoCaptionDataset
-from .didemo import DIDEMO
-from .lsmdc import LSMDC
-from .msrvtt import MSRVTT
-from .msvd import MSVD
-from .vatex import VATEX
-
-BENCHMARKS: dict[str, Benchmark] = {
-    benchmark.name: benchmark for benchmark in (ACTIVITYNET, DIDEMO, LSMDC, MSRVTT, MSVD, VATEX)
-}
+from .records import VideoRecord
 
 __all__ = [
     "ACTIVITYNET",

@@ -9,8 +9,8 @@ from tqdm import tqdm
 
 from ..errors import VideoDecodeError
 from ..video import read_frames
-from .base import VideoRecord
-from .rows import some_of
+from .annotations.rows import some_of
+from .records import VideoRecord
 
 # Begin and end of a caption are tokens too, and every word is at least one.
 _TOKENS_BESIDE_WORDS = 2

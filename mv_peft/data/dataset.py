@@ -8,8 +8,8 @@ import torch
 from torch.utils.data import Dataset
 
 from ..video import FrameSampling, VideoFrames, read_frames
-from .base import VideoRecord
-from .captioned import stable_hash
+from .custom import stable_hash
+from .records import VideoRecord
 
 CaptionChoice = Literal["all", "one_per_video"]
 

@@ -18,10 +18,10 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from ..errors import AnnotationError
-from .base import VideoRecord, find_videos
-from .captioned import CaptionedVideos
-from .folders import VideoFolder
-from .rows import END_COLUMN, START_COLUMN, Row, parse_row
+from .annotations.rows import END_COLUMN, START_COLUMN, Row, parse_row
+from .annotations.video_folder import VideoFolder
+from .custom import CaptionedVideos
+from .records import VideoRecord, find_videos
 
 if TYPE_CHECKING:
     import datasets

@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from ..video import MVProcessor, write_video
+from ..encoders import MVProcessor
+from ..video import write_video
 from .world import Clip, render_clip
 
 FPS = 12

@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from transformers import CLIPModel
 
-from ..video import FrameSampling, MVProcessor
+from ..encoders import MVProcessor
+from ..video import FrameSampling
 
 TINY_CLIP = Path(__file__).parent / "tiny_clip"
 MAX_TEXT_TOKENS = 16

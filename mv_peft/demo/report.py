@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .run import DemoReport
+from .pipeline import DemoReport
 from .search import Hit, SearchResult
 
 SYNTHETIC_NOTICE = (

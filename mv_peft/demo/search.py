@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from ..encoders import MVProcessor
 from ..errors import MVPeftError, VideoDecodeError
-from ..video import MVProcessor
 from .evaluation import cosine_similarity
 
 VIDEO_SUFFIXES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"}

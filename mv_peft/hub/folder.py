@@ -14,19 +14,20 @@ from peft import PeftModel
 from safetensors import SafetensorError, safe_open
 from transformers.processing_utils import ProcessorMixin
 
+from ..encoders.fingerprint import fingerprint
 from ..errors import CheckpointError
-from .conversion import CONFIG_FILE, WEIGHTS_FILE
-from .files import (
+from ..runs.files import (
     ADAPTER_FILES,
+    CONFIG_FILE,
     METRICS_FILE,
     SETTINGS_FILES,
+    WEIGHTS_FILE,
     checked_repo_id,
     is_repo_id,
     private_strings,
     read_settings,
 )
-from .fingerprint import fingerprint
-from .record import SCHEMA, RunRecord, parse_record, read_record
+from ..runs.metrics_file import SCHEMA, RunRecord, parse_record, read_record
 from .remote import AdapterInfo
 
 Content = bytes | Path  # of a file that goes up

@@ -10,7 +10,7 @@ from pathlib import Path
 from huggingface_hub import snapshot_download
 
 from ..errors import CheckpointError
-from .files import ADAPTER_FILES, checked_repo_id, checked_subfolder, in_subfolder
+from ..runs.files import ADAPTER_FILES, checked_repo_id, checked_subfolder, in_subfolder
 from .folder import weight_shapes
 from .remote import hub_errors
 

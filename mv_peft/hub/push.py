@@ -15,8 +15,8 @@ from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelet
 from peft import PeftModel
 from transformers.processing_utils import ProcessorMixin
 
+from ..runs.files import ADAPTER_FILES, CARD_FILE, checked_repo_id, checked_subfolder, in_subfolder
 from .card import render_card
-from .files import ADAPTER_FILES, CARD_FILE, checked_repo_id, checked_subfolder, in_subfolder
 from .folder import Content, read_folder, save_adapter
 from .remote import TRANSPORT_ERROR, AdapterInfo, Repository, hub_errors, hub_status, read_repository
 

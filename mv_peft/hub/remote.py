@@ -21,9 +21,17 @@ from huggingface_hub.errors import (
 from huggingface_hub.hf_api import RepoFile
 
 from ..errors import CheckpointError, HubError
-from .conversion import CONFIG_FILE, WEIGHTS_FILE
-from .files import CARD_FILE, MAX_JSON_BYTES, METRICS_FILE, checked_subfolder, in_subfolder, read_settings
-from .record import RunRecord, read_record
+from ..runs.files import (
+    CARD_FILE,
+    CONFIG_FILE,
+    MAX_JSON_BYTES,
+    METRICS_FILE,
+    WEIGHTS_FILE,
+    checked_subfolder,
+    in_subfolder,
+    read_settings,
+)
+from ..runs.metrics_file import RunRecord, read_record
 
 # Whichever library huggingface_hub speaks HTTP with: its errors of connections have the same base as its own.
 TRANSPORT_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]

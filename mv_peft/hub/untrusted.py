@@ -17,10 +17,9 @@ from peft import PeftConfig, PeftType, get_peft_model, get_peft_model_state_dict
 from transformers import PreTrainedConfig
 
 from ..errors import CheckpointError
-from .conversion import CONFIG_FILE, WEIGHTS_FILE
-from .files import read_settings
+from ..runs.files import CONFIG_FILE, WEIGHTS_FILE, read_settings
+from ..tuners.mv_adapter.official_file import some
 from .folder import weight_shapes
-from .official_file import some
 
 # Settings by which PEFT imports a module, reads a file or repeats layers when it builds an adapter.
 _REFUSED = ("megatron_config", "layer_replication", "loftq_config", "corda_config", "eva_config", "lora_ga_config")

@@ -9,11 +9,12 @@ import torch
 from torch import nn
 from transformers import AutoConfig, CLIPConfig, CLIPModel
 
+from ..encoders import MVProcessor
+from ..encoders.video_input import enable_video
 from ..errors import CheckpointError
-from ..tuner.config import MVAdapterConfig
-from ..tuner.video_input import enable_video
-from ..video import FrameSampling, MVProcessor
-from .loading import load
+from ..tuners.mv_adapter.config import MVAdapterConfig
+from ..video import FrameSampling
+from .load import load
 
 _SAVED = "processor_config.json"  # what an `MVProcessor` saves itself in
 

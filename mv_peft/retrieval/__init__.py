@@ -1,9 +1,9 @@
 """Retrieval between texts and videos: embeddings, how well they find each other, and under which protocol."""
 
-from .blockwise import embedding_places
-from .embedding import embed_records
 from .embeddings import RetrievalEmbeddings
+from .encode import embed_records
 from .evaluation import RetrievalResult, evaluate_embeddings, evaluate_retrieval
+from .exact_ranks import embedding_places
 from .metrics import Places, Ties, places, ranks, recall_at, retrieval_metrics
 from .postprocessing import DualSoftmax, QueryBankNorm, exact_similarity
 from .protocols import (

@@ -2,8 +2,8 @@
 
 from .arguments import RetrievalTrainingArguments
 from .batches import PairCollator
-from .cached import cached_step
 from .distributed import gather_with_grad
+from .gradient_cache import cached_step
 from .loss import contrastive_loss, freeze_logit_scale
 from .memory import MemoryEstimate, estimate_memory
 from .optimizer import BertAdam, warmup_cosine, warmup_cosine_schedule

@@ -16,9 +16,9 @@ import torch
 import transformers
 from torch import nn
 
+from ..encoders import MVProcessor
+from ..encoders.fingerprint import fingerprint
 from ..errors import TrainingError
-from ..hub.fingerprint import fingerprint
-from ..video import MVProcessor
 from .checkpoints import last_checkpoint
 from .settings import TrainSettings
 

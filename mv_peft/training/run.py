@@ -16,8 +16,9 @@ from accelerate.utils import broadcast_object_list
 from torch import nn
 
 from ..data import VideoCaptionDataset, VideoRecord
+from ..encoders import MVProcessor
 from ..retrieval import RetrievalResult, evaluate_retrieval
-from ..video import MVProcessor, VideoFrames, read_frames
+from ..video import VideoFrames, read_frames
 from .arguments import RetrievalTrainingArguments
 from .batches import PairCollator
 from .checkpoints import (

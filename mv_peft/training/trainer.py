@@ -17,7 +17,7 @@ from transformers.trainer_utils import TrainOutput, get_last_checkpoint
 
 from ..errors import TrainingError
 from .arguments import RetrievalTrainingArguments
-from .cached import cached_step
+from .gradient_cache import cached_step
 from .loss import contrastive_loss, freeze_logit_scale
 
 VIDEO_IDS = "video_ids"  # of a batch, beside what the model takes

@@ -1,11 +1,10 @@
-"""Files -> frames -> pixel values."""
+"""Files -> frames."""
 
-from .cache import VideoCache
-from .cache_build import CacheReport, build_cache
-from .cache_store import CacheSettings
+from .cache.build import CacheReport, build_cache
+from .cache.read import VideoCache
+from .cache.store import CacheSettings
 from .frames import VideoFrames
-from .loading import LoadedVideos, load_videos
-from .processing import MVProcessor
+from .load_videos import LoadedVideos, load_videos
 from .reader import read_frames
 from .sampling import FrameSampling, sample_frames
 from .writer import write_video
@@ -15,7 +14,6 @@ __all__ = [
     "CacheSettings",
     "FrameSampling",
     "LoadedVideos",
-    "MVProcessor",
     "VideoCache",
     "VideoFrames",
     "build_cache",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from benchmarks.clip import _without_repetition, draw_stills, load_clip, still_recall
-from benchmarks.data import draw
+from benchmarks.pretrain.clip import _without_repetition, draw_stills, load_clip, still_recall
+from benchmarks.worlds import draw
 
 
 def test_the_kept_clip_finds_stills_of_captions_that_it_has_not_seen() -> None:
@@ -17,8 +17,8 @@ def test_the_kept_clip_finds_stills_of_captions_that_it_has_not_seen() -> None:
 
 def test_the_kept_clip_does_not_tell_frames_one_by_one_from_their_reversal() -> None:
     """What long exposures taught it is no use on frames: that is what the methods are compared in."""
-    from benchmarks.in_memory import similarity
-    from benchmarks.measure import caption_groups, order_metrics
+    from benchmarks.compare.in_memory import similarity
+    from benchmarks.compare.measure import caption_groups, order_metrics
     from mv_peft import enable_video
 
     clip, processor = load_clip("shapes")

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from benchmarks.data import draw
-from benchmarks.data.digits import EVENTS, DigitClip, _handwriting, render, scenarios
-from benchmarks.in_memory import WorldInMemory
-from benchmarks.run import run
-from benchmarks.settings import WorldSettings
+from benchmarks.compare.in_memory import WorldInMemory
+from benchmarks.compare.run import run
+from benchmarks.compare.settings import WorldSettings
+from benchmarks.worlds import draw
+from benchmarks.worlds.digits import EVENTS, DigitClip, _handwriting, render, scenarios
 
 pytest.importorskip("sklearn", reason="the digits are scikit-learn's: pip install 'mv_peft[benchmarks]'")
 

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.data.base import ClipSet
-from benchmarks.measure import (
+from benchmarks.compare.measure import (
     caption_groups,
     gallery_metrics,
     group_places,
@@ -14,6 +13,7 @@ from benchmarks.measure import (
     order_note,
     selection_figures,
 )
+from benchmarks.worlds.base import ClipSet
 from mv_peft.retrieval import retrieval_metrics
 
 

@@ -11,27 +11,28 @@ import pytest
 import torch
 from transformers import CLIPConfig, CLIPModel
 
-from benchmarks import on_disk, suite
-from benchmarks import run as run_module
-from benchmarks import tune as tune_module
-from benchmarks.method import USUAL_RATES, USUAL_RATES_OF, load_method, method_names
-from benchmarks.on_disk import OWN_HELD_OUT, OWN_VALIDATION, VALIDATION_SHARE, VideosOnDisk, _curve
-from benchmarks.options import ON_DISK, command_of
-from benchmarks.rows import read_group
-from benchmarks.run import run
-from benchmarks.settings import VideoSettings, WorldSettings
-from benchmarks.tables import render_group
-from benchmarks.training import _fields, build
-from benchmarks.tune import TUNING_SEED, tune
+from benchmarks.compare import on_disk, suite
+from benchmarks.compare import run as run_module
+from benchmarks.compare import tune as tune_module
+from benchmarks.compare.method import USUAL_RATES, USUAL_RATES_OF, load_method, method_names
+from benchmarks.compare.on_disk import OWN_HELD_OUT, OWN_VALIDATION, VALIDATION_SHARE, VideosOnDisk, _curve
+from benchmarks.compare.options import ON_DISK, command_of
+from benchmarks.compare.rows import read_group
+from benchmarks.compare.run import run
+from benchmarks.compare.settings import VideoSettings, WorldSettings
+from benchmarks.compare.tables import render_group
+from benchmarks.compare.training import _fields, build
+from benchmarks.compare.tune import TUNING_SEED, tune
 from mv_peft import enable_video
-from mv_peft.baselines.methods import count_parameters, method_config
 from mv_peft.cli.data_options import DATASETS
 from mv_peft.data import BENCHMARKS, MSRVTT
-from mv_peft.data.captioned import stable_hash
+from mv_peft.data.custom import stable_hash
 from mv_peft.demo.pretrained import TINY_CLIP, load_tiny_clip
+from mv_peft.encoders import MVProcessor
 from mv_peft.errors import AnnotationError, CacheError
 from mv_peft.retrieval import evaluate_retrieval
-from mv_peft.video import CacheSettings, MVProcessor, VideoCache, build_cache, read_frames, write_video
+from mv_peft.tuners.methods import count_parameters, method_config
+from mv_peft.video import CacheSettings, VideoCache, build_cache, read_frames, write_video
 from tests.retrieval.clips import CAPTIONS
 
 GROUP = "msrvtt-tiny_clip"
@@ -138,7 +139,7 @@ def test_a_run_writes_what_a_run_in_a_rendered_world_writes(root, tmp_path, monk
     assert set(world["config"]) <= set(result["config"])
     config, info = result["config"], result["train_info"]
     assert result["run_info"]["command"] == (
-        "python -m benchmarks.run --method mv_adapter --data msrvtt --model tiny_clip --root ... --steps 9 "
+        "python -m benchmarks.compare.run --method mv_adapter --data msrvtt --model tiny_clip --root ... --steps 9 "
         "--batch-size 4 --learning-rate 0.01 --set scaling=0.5 --seed 2"
     )
     assert config["base_model"]["name"] == config["model"] == "tiny_clip"
@@ -253,7 +254,7 @@ def test_tuning_never_reads_the_test_split(root, read, tmp_path, monkeypatch):
 
 
 def test_the_suite_tunes_and_runs_what_is_not_there(root, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("benchmarks.method.USUAL_RATES", (1e-4, 1e-3))
+    monkeypatch.setattr("benchmarks.compare.method.USUAL_RATES", (1e-4, 1e-3))
     arguments = ["--methods", "zero-shot,lora", "--seeds", "0,3", "--data", "msrvtt", "--model", TINY_CLIP]
     arguments += ["--root", root, "--steps", 2, "--batch-size", 4, "--results", tmp_path]
     main(suite, monkeypatch, *arguments)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import report
-from benchmarks.plots import _is_alone, digest, draw, drawn_from, figures_of
-from benchmarks.report import PLOTS, README, READMES, filled, groups, stale
-from benchmarks.rows import families, galleries, read_group
-from benchmarks.settings import RESULTS
-from benchmarks.tables import mean_and_deviation
+from benchmarks.compare import report
+from benchmarks.compare.plots import _is_alone, digest, draw, drawn_from, figures_of
+from benchmarks.compare.report import PLOTS, README, READMES, filled, groups, stale
+from benchmarks.compare.rows import families, galleries, read_group
+from benchmarks.compare.settings import RESULTS
+from benchmarks.compare.tables import mean_and_deviation
 
 ROOT = Path(__file__).parent.parent.parent
 METHODS = {
@@ -36,7 +36,7 @@ def methods(request, tmp_path, monkeypatch):
     folder = tmp_path / "methods"
     for name, entries in METHODS.items():
         write(folder, name, {"method": name, "overrides": {}, **entries})
-    monkeypatch.setattr("benchmarks.method.METHODS", folder)
+    monkeypatch.setattr("benchmarks.compare.method.METHODS", folder)
 
 
 def result(method="lora", recall=20.0, kinds=KINDS, **config):
@@ -49,7 +49,8 @@ def result(method="lora", recall=20.0, kinds=KINDS, **config):
     sizes |= {"steps": 2, "num_train_clips": 16, "overrides": {}, "batches": "paired", "learning_rate": 1e-3}
     return {
         "run_info": {
-            "command": f"python -m benchmarks.run --method {method} --data shapes --seed {config.get('seed', 0)}",
+            "command": f"python -m benchmarks.compare.run --method {method} --data shapes "
+            f"--seed {config.get('seed', 0)}",
             "commit": "abc1234",
         },
         "config": {"method": method, "label": "an old label", **sizes, **config},
@@ -109,7 +110,7 @@ def table(text, title=None):
 
 
 def test_what_is_committed_is_in_step():
-    assert stale() == [], "run `python -m benchmarks.report`"
+    assert stale() == [], "run `python -m benchmarks.compare.report`"
     assert len(READMES) == 2
     for readme in READMES:
         assert "<!-- results: " in readme.read_text(encoding="utf-8")
@@ -126,7 +127,8 @@ def test_every_committed_result_is_reported():
 
 
 def test_it_needs_neither_torch_nor_matplotlib_for_what_is_committed():
-    code = "import sys, benchmarks.report as r; r.stale(); assert not {'torch', 'matplotlib'} & set(sys.modules)"
+    code = "import sys, benchmarks.compare.report as r; r.stale()\n"
+    code += "assert not {'torch', 'matplotlib'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
@@ -245,7 +247,7 @@ def test_the_summary_is_the_chosen_rows_and_where_they_are_from(world):
         "Synthetic clips, `shapes`, full size: 2 steps of 8 clips of 4 frames out of 16, galleries of 8"
     )
     assert caption.endswith(
-        "Seeds 0, 1, 2; commit abc1234; `python -m benchmarks.run --method METHOD --data shapes --seed SEED`."
+        "Seeds 0, 1, 2; commit abc1234; `python -m benchmarks.compare.run --method METHOD --data shapes --seed SEED`."
     )
     assert text.startswith("<!-- results: shapes summary -->\n")
     assert filled(text, world.parent) == text

@@ -7,17 +7,17 @@ from dataclasses import replace
 import pytest
 import torch
 
-from benchmarks import run as run_module
-from benchmarks import suite
-from benchmarks.clip import load_clip
-from benchmarks.data import draw
-from benchmarks.in_memory import _Rows
-from benchmarks.method import load_method, method_names
-from benchmarks.options import field_and_value
-from benchmarks.run import resolve, run, write_result
-from benchmarks.settings import WorldSettings
-from benchmarks.training import build
-from benchmarks.tune import TUNING_SEED, tune
+from benchmarks.compare import run as run_module
+from benchmarks.compare import suite
+from benchmarks.compare.in_memory import _Rows
+from benchmarks.compare.method import load_method, method_names
+from benchmarks.compare.options import field_and_value
+from benchmarks.compare.run import resolve, run, write_result
+from benchmarks.compare.settings import WorldSettings
+from benchmarks.compare.training import build
+from benchmarks.compare.tune import TUNING_SEED, tune
+from benchmarks.pretrain.clip import load_clip
+from benchmarks.worlds import draw
 
 TINY = {"steps": 2, "batch_size": 8, "num_train_clips": 16, "num_gallery_clips": 8, "num_frames": 4}
 TRAINED = [name for name in method_names() if load_method(name).trains]
@@ -125,7 +125,7 @@ def test_the_rate_is_chosen_on_validation_and_written_down(tmp_path, monkeypatch
         gallery = {f"{way} R@1": figure for way in ("t2v", "v2t")}
         return {"metrics": {"natural": gallery, "twin": gallery, "order": {"t2v order accuracy": 50.0}}}
 
-    monkeypatch.setattr("benchmarks.tune.run", fake_run)
+    monkeypatch.setattr("benchmarks.compare.tune.run", fake_run)
     untuned = settings(learning_rate=None)
     with pytest.raises(ValueError, match="No learning rate was chosen for 'lora' on shapes"):
         resolve(untuned, tmp_path)
@@ -151,7 +151,7 @@ def two_methods(tmp_path, monkeypatch):
     lora = {"label": "LoRA", "method": "lora"}
     write_result(lora | {"learning_rates": [1e-3, 3e-3]}, folder / "lora.json")
     write_result(lora | {"overrides": {"r": 2}, "learning_rate_of": "lora"}, folder / "a_small_one.json")
-    monkeypatch.setattr("benchmarks.method.METHODS", folder)
+    monkeypatch.setattr("benchmarks.compare.method.METHODS", folder)
     return folder
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from benchmarks.data import draw
-from benchmarks.data.shapes import EVENTS, IMAGE_SIZE, MIX, render, scenarios
+from benchmarks.worlds import draw
+from benchmarks.worlds.shapes import EVENTS, IMAGE_SIZE, MIX, render, scenarios
 from mv_peft.demo.pretrained import MAX_TEXT_TOKENS, load_tiny_processor
 
 SPLITS = ("train", "validation", "test")

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from benchmarks import speed
+from benchmarks.speed import step as speed
 
 ARGS = argparse.Namespace(size="tiny", videos=1, frames=2, rounds=1, device="cpu", bf16=False)
 

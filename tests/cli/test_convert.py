@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mv_peft import MVAdapterConfig, load_official_checkpoint, official_state_dict
 from mv_peft.cli.main import main
-from mv_peft.hub import conversion
+from mv_peft.tuners.mv_adapter import conversion
 from tests.models import batch, clip_config, tiny_clip
 
 SETTINGS = {

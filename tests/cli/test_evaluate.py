@@ -17,8 +17,9 @@ import mv_peft
 from mv_peft.cli.evaluate import POST_PROCESSING, TIES
 from mv_peft.cli.main import main
 from mv_peft.demo.pretrained import TINY_CLIP, load_tiny_clip
+from mv_peft.encoders import MVProcessor
 from mv_peft.retrieval import RetrievalEmbeddings, Ties, evaluate_embeddings, postprocessing
-from mv_peft.video import CacheSettings, MVProcessor, build_cache
+from mv_peft.video import CacheSettings, build_cache
 from tests.models import adapter_config
 from tests.retrieval.clips import write_records
 

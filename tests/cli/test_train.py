@@ -25,9 +25,9 @@ from mv_peft.data import CaptionedVideos
 from mv_peft.demo.clips import write_clips
 from mv_peft.demo.pretrained import load_tiny_clip
 from mv_peft.demo.world import sample_pairs
-from mv_peft.hub.record import parse_record
+from mv_peft.encoders import MVProcessor
 from mv_peft.retrieval import evaluate_retrieval
-from mv_peft.video import MVProcessor
+from mv_peft.runs.metrics_file import parse_record
 
 TINY_CLIP = Path(mv_peft.demo.__file__).parent / "tiny_clip"
 ROOT = Path(__file__).parent.parent.parent

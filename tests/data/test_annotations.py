@@ -6,8 +6,8 @@ import zipfile
 import pytest
 
 from mv_peft.data import CaptionedVideos
-from mv_peft.data.annotation_file import AnnotationFile
-from mv_peft.data.annotation_folder import AnnotationFolder
+from mv_peft.data.annotations.annotation_file import AnnotationFile
+from mv_peft.data.annotations.annotation_folder import AnnotationFolder
 from mv_peft.errors import AnnotationError
 
 TABLE = "video,caption\nclip.mp4,a dög\n"
@@ -96,7 +96,7 @@ def test_a_file_that_is_not_there(tmp_path):
 
 
 def test_a_file_too_large(write, monkeypatch):
-    monkeypatch.setattr("mv_peft.data.annotation_file._MAX_BYTES", 10)
+    monkeypatch.setattr("mv_peft.data.annotations.annotation_file._MAX_BYTES", 10)
     with pytest.raises(AnnotationError, match=r"'own.csv' is larger than 10 bytes"):
         CaptionedVideos.load(write("own.csv", TABLE))
 

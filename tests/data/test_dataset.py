@@ -14,8 +14,9 @@ from transformers import CLIPModel
 import mv_peft.demo
 from mv_peft import enable_video
 from mv_peft.data import CaptionedVideos, VideoCaptionCollator, VideoCaptionDataset, VideoRecord
+from mv_peft.encoders import MVProcessor
 from mv_peft.errors import VideoDecodeError
-from mv_peft.video import MVProcessor, VideoFrames
+from mv_peft.video import VideoFrames
 
 TINY_CLIP = Path(mv_peft.demo.__file__).parent / "tiny_clip"
 

@@ -5,7 +5,7 @@ import unicodedata
 import pytest
 
 from mv_peft.data import CaptionedVideos
-from mv_peft.data.folders import VideoFolder, strip_suffixes
+from mv_peft.data.annotations.video_folder import VideoFolder, strip_suffixes
 from mv_peft.errors import AnnotationError
 
 
@@ -87,7 +87,7 @@ def test_a_link_that_leads_nowhere_is_a_missing_video(tmp_path):
 
 def test_exact_names_need_no_walk_through_the_folder(empty_videos, tmp_path, monkeypatch):
     empty_videos("sub/clip.mp4")
-    monkeypatch.setattr("mv_peft.data.folders.walk_files", None)
+    monkeypatch.setattr("mv_peft.data.annotations.video_folder.walk_files", None)
     assert VideoFolder(tmp_path).find("sub/clip.mp4") == tmp_path / "sub/clip.mp4"
 
 

@@ -7,8 +7,8 @@ import pickletools
 
 import pytest
 
-from mv_peft.data.annotation_file import AnnotationFile
-from mv_peft.data.plain_pickle import read_plain_pickle
+from mv_peft.data.annotations.annotation_file import AnnotationFile
+from mv_peft.data.annotations.plain_pickle import read_plain_pickle
 from mv_peft.errors import AnnotationError
 
 SHARED = ["same", "words"]

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mv_peft.data import ACTIVITYNET, BENCHMARKS, CaptionedVideos, VideoRecord
-from mv_peft.data.folders import VideoFolder, strip_suffixes
+from mv_peft.data.annotations.video_folder import VideoFolder, strip_suffixes
 from mv_peft.errors import AnnotationError
 
 FILES = {

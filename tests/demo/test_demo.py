@@ -10,8 +10,8 @@ from transformers import CLIPConfig, CLIPModel
 from mv_peft.cli.main import main
 from mv_peft.demo.clips import concatenate, write_clips
 from mv_peft.demo.evaluation import twin_accuracy
+from mv_peft.demo.pipeline import run_demo
 from mv_peft.demo.pretrained import TINY_CLIP, load_tiny_clip, load_tiny_processor
-from mv_peft.demo.run import run_demo
 from mv_peft.demo.settings import DemoSettings
 from mv_peft.demo.training import TwinPairs
 from mv_peft.demo.world import sample_pairs

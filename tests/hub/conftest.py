@@ -13,8 +13,8 @@ from huggingface_hub import constants
 from peft import LoraConfig, PeftConfig, get_peft_model
 
 from mv_peft.demo.pretrained import TINY_CLIP, load_tiny_clip
-from mv_peft.hub import fingerprint, push
-from mv_peft.video import MVProcessor
+from mv_peft.encoders import MVProcessor, fingerprint
+from mv_peft.hub import push
 from tests.hub.server import TOKEN, Hub, serve
 from tests.models import adapter_config
 

@@ -10,8 +10,8 @@ from huggingface_hub import ModelCard
 
 from mv_peft.errors import CheckpointError
 from mv_peft.hub.card import BEGIN, END, render_card
-from mv_peft.hub.record import parse_record
 from mv_peft.hub.remote import AdapterInfo
+from mv_peft.runs.metrics_file import parse_record
 from tests.hub.conftest import record
 
 BASE = "openai/clip-vit-base-patch16"

@@ -18,12 +18,12 @@ from transformers import CLIPModel
 
 import mv_peft
 from mv_peft import MVAdapterConfig
-from mv_peft.baselines import METHODS, method_config
 from mv_peft.demo.pretrained import TINY_CLIP, load_tiny_clip
+from mv_peft.encoders import MVProcessor
 from mv_peft.errors import CheckpointError, HubError
 from mv_peft.hub import pull_adapter, push_adapter
-from mv_peft.tuner.presets import PRESETS
-from mv_peft.video import MVProcessor
+from mv_peft.tuners import METHODS, method_config
+from mv_peft.tuners.mv_adapter.presets import PRESETS
 from tests.hub.conftest import CLIP, LORA, REPO, adapter_folder, record
 from tests.models import adapter_config
 

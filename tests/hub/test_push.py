@@ -12,8 +12,9 @@ from peft import get_peft_model
 
 from mv_peft import MVAdapterConfig
 from mv_peft.demo.pretrained import load_tiny_clip, load_tiny_processor
+from mv_peft.encoders import fingerprint
 from mv_peft.errors import CheckpointError, HubError
-from mv_peft.hub import fingerprint, list_adapters, push_adapter
+from mv_peft.hub import list_adapters, push_adapter
 from tests.hub.conftest import CLIP, LORA, REPO, adapter_folder, record
 from tests.hub.server import TOKEN
 from tests.models import adapter_config
@@ -293,7 +294,7 @@ def test_the_settings_of_another_method_go_up_unchanged(hub, tmp_path):
 
 def test_presets_share_a_repository(hub, tmp_path):
     """The five published settings, as the issue has them, in one repository."""
-    from mv_peft.tuner.presets import PRESETS
+    from mv_peft.tuners.mv_adapter.presets import PRESETS
 
     for name in PRESETS:
         config = MVAdapterConfig.from_preset(name, bottleneck_dim=4, max_text_tokens=16, tying_layers=1)

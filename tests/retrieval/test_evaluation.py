@@ -35,7 +35,7 @@ from mv_peft.retrieval.published import PUBLISHED
 from mv_peft.video import VideoFrames
 from tests.retrieval.clips import adapted, processor, write_records
 from tests.training.test_trajectory import bias_of_clip
-from tests.tuner.test_golden import GOLDEN, config_from_official, load_backbone
+from tests.tuners.mv_adapter.test_golden import GOLDEN, config_from_official, load_backbone
 
 
 def embeddings(counts, dim=6, seed=0):

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from mv_peft.retrieval import Ties, places, ranks, recall_at, retrieval_metrics
 from tests.retrieval import oracle
-from tests.tuner.test_golden import GOLDEN
+from tests.tuners.mv_adapter.test_golden import GOLDEN
 
 TIES = get_args(Ties)
 MATRICES = load_file(GOLDEN / "_metrics" / "metrics.safetensors")

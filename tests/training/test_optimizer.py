@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from mv_peft.training import BertAdam, warmup_cosine, warmup_cosine_schedule
-from tests.tuner.test_golden import GOLDEN
+from tests.tuners.mv_adapter.test_golden import GOLDEN
 
 RECORDED = load_file(GOLDEN / "_bertadam" / "bertadam.safetensors")
 META = json.loads((GOLDEN / "_bertadam" / "meta.json").read_text())

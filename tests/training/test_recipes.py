@@ -9,7 +9,7 @@ from peft import LoraConfig, get_peft_model
 from mv_peft import MVAdapterConfig, official_state_dict
 from mv_peft.training import BertAdam, get_recipe
 from tests.models import adapter_config, tiny_clip
-from tests.tuner.test_sizes import skeleton
+from tests.tuners.mv_adapter.test_sizes import skeleton
 
 
 def groups_of(recipe, model, **overrides):

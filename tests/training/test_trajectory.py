@@ -13,7 +13,7 @@ from torch import nn
 from mv_peft import load_official_checkpoint, official_state_dict
 from mv_peft.training import cached_step, get_recipe
 from tests.training.steps import plain_step
-from tests.tuner.test_golden import GOLDEN, config_from_official, load_backbone
+from tests.tuners.mv_adapter.test_golden import GOLDEN, config_from_official, load_backbone
 
 FOLDER = GOLDEN / "_train_trajectory"
 META = json.loads((FOLDER / "meta.json").read_text())

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import CLIPImageProcessor
 
+from mv_peft.encoders.pixels import FramePreprocessor
 from mv_peft.errors import CacheError, VideoDecodeError
 from mv_peft.video import CacheSettings, VideoCache, build_cache, read_frames
-from mv_peft.video.preprocessing import FramePreprocessor
 from mv_peft.video.sampling import FrameSampling
 
 from .clips import encode, read_numbers
@@ -220,7 +220,7 @@ def test_killed_and_gone_on(tmp_path):
 
 
 def test_one_writer_at_a_time(folder, tmp_path):
-    from mv_peft.video.cache_store import writing
+    from mv_peft.video.cache.store import writing
 
     build(folder, tmp_path / "c")
     with writing(tmp_path / "c"), pytest.raises(CacheError, match="Another process writes to the cache"):

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import CLIPTokenizer
 
-from mv_peft.video import MVProcessor
-from mv_peft.video.preprocessing import CLIPImageProcessorPil, FramePreprocessor
+from mv_peft.encoders import MVProcessor
+from mv_peft.encoders.pixels import CLIPImageProcessorPil, FramePreprocessor
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 PICTURES = ("gray", "landscape", "portrait", "square", "upscale")

@@ -1,0 +1,111 @@
+"""What a run reports of a gallery: recalls in both directions, and the choice between a clip and its reversal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from mv_peft.retrieval import Places, recall_at
+
+from ..worlds import ClipSet
+
+RECALLS = (1, 5, 10)
+Metrics = Mapping[str, Mapping[str, float]]
+
+
+def caption_groups(captions: Sequence[str]) -> tuple[list[str], Tensor]:
+    """The captions without repetition, and the number of each clip's own one, (clips,)."""
+    unique = list(dict.fromkeys(captions))
+    number = {caption: index for index, caption in enumerate(unique)}
+    return unique, torch.tensor([number[caption] for caption in captions])
+
+
+def group_places(similarity: Tensor, group: Tensor) -> tuple[Places, Places]:
+    """Places where several clips have the same caption: whoever has it is a right answer.
+
+    Args:
+        similarity: (captions without repetition, clips).
+        group: The number of each clip's caption, (clips,).
+
+    Returns:
+        From text to video one query a caption: how many wrong clips stand before the nearest right one. From video to
+        text one query a clip: how many captions stand before its own.
+    """
+    right = group == torch.arange(len(similarity))[:, None]
+    best = similarity.masked_fill(~right, -torch.inf).amax(dim=1, keepdim=True)
+    t2v = Places((similarity > best).sum(1), ((similarity == best) & ~right).sum(1) + 1)
+    v2t_similarity = similarity.T
+    own = v2t_similarity.gather(1, group[:, None])
+    return t2v, Places((v2t_similarity > own).sum(1), (v2t_similarity == own).sum(1))
+
+
+def gallery_metrics(similarity: Tensor, clips: ClipSet) -> dict[str, float]:
+    """Recalls of a gallery, of all clips and of each kind, in per cent.
+
+    Args:
+        similarity: (captions without repetition, clips), in the order of `caption_groups`.
+        clips: The gallery.
+
+    Returns:
+        "t2v R@1" and so on; "t2v R@1 move", a kind behind the figure, for queries of that kind among all clips; and
+        "order-blind ceiling", the R@1 of someone who sees everything but the order of frames.
+    """
+    _, group = caption_groups(clips.captions)
+    kind_of_caption = dict(zip(clips.captions, clips.kinds, strict=True))
+    kinds = {"t2v": list(kind_of_caption.values()), "v2t": list(clips.kinds)}
+    metrics = {}
+    for direction, found in zip(("t2v", "v2t"), group_places(similarity, group), strict=True):
+        ranks = found.ranks()
+        for k in RECALLS:
+            metrics[f"{direction} R@{k}"] = recall_at(ranks, k)
+        for kind in dict.fromkeys(clips.kinds):
+            chosen = torch.tensor([each == kind for each in kinds[direction]])
+            metrics[f"{direction} R@1 {kind}"] = recall_at(ranks[chosen], 1)
+    captions_of: dict[str, set[str]] = {}
+    for caption, scenario in zip(clips.captions, clips.scenarios, strict=True):
+        captions_of.setdefault(scenario, set()).add(caption)
+    chances = [1 / len(captions_of[scenario]) for scenario in clips.scenarios]
+    metrics["order-blind ceiling"] = 100 * sum(chances) / len(chances)
+    return metrics
+
+
+def order_metrics(similarity: Tensor, clips: ClipSet, events: Sequence[str]) -> dict[str, float]:
+    """The choice between twins, in per cent: a caption chooses a clip (t2v), a clip chooses a caption (v2t).
+
+    Args:
+        similarity: As `gallery_metrics`.
+        clips: A gallery of twins.
+        events: Kinds that have a reversal; others do not count.
+
+    Returns:
+        "t2v order accuracy", "v2t order accuracy", and both for each kind; 50 is guessing.
+    """
+    assert clips.are_twins
+    _, group = caption_groups(clips.captions)
+    rows = torch.arange(len(clips))
+    own = similarity[group[rows], rows]
+    right = {"t2v": own > similarity[group[rows], rows ^ 1], "v2t": own > similarity[group[rows ^ 1], rows]}
+    metrics = {}
+    for direction, correct in right.items():
+        for name, kinds in ("", events), *((f" {kind}", (kind,)) for kind in events):
+            chosen = torch.tensor([kind in kinds for kind in clips.kinds])
+            if chosen.any():
+                metrics[f"{direction} order accuracy{name}"] = 100 * correct[chosen].double().mean().item()
+    return metrics
+
+
+def selection_figures(metrics: Metrics, galleries: Sequence[str]) -> dict[str, float]:
+    """What learning rates are chosen by the mean of: the R@1 of all galleries and both directions."""
+    return {f"{gallery} {way} R@1": metrics[gallery][f"{way} R@1"] for gallery in galleries for way in ("t2v", "v2t")}
+
+
+def order_figures(metrics: Metrics) -> dict[str, float]:
+    """The order accuracy from text to video, where it was measured."""
+    return {name: figure for name, figure in metrics.get("order", {}).items() if name == "t2v order accuracy"}
+
+
+def order_note(metrics: Metrics) -> str:
+    """The same as the end of a line, empty where it was not measured."""
+    return "".join(f", order {figure:.1f}" for figure in order_figures(metrics).values())

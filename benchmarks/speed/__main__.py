@@ -1,0 +1,6 @@
+"""`python -m benchmarks.speed` is `python -m benchmarks.speed.step`."""
+
+from .step import main
+
+if __name__ == "__main__":
+    main()

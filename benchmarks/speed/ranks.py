@@ -1,0 +1,102 @@
+"""What exact ranks cost beside the bare matrix products: time and memory, both directions from one pass.
+
+    python -m benchmarks.speed.ranks                                        # 16,384 x 16,384, a minute or less
+    python -m benchmarks.speed.ranks --queries 100000 --targets 100000
+    python -m benchmarks.speed.ranks --queries 40000 --targets 1000         # 40 captions a video, as in MSVD
+    python -m benchmarks.speed.ranks --noise inf                            # captions that say nothing of their videos
+
+The products are those of the ranking: the same vectors in blocks of the same sizes, into one buffer that is used again.
+The two alternate, in one process; the ratio is that of their sums, of wall-clock and of processor time, which on a
+machine that others use too is the one to believe with one thread. Vectors are drawn: a caption is its video plus
+noise, of which 10 times as much makes retrieval hard. The threads are torch's (OMP_NUM_THREADS).
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from torch.nn import functional as F
+
+from mv_peft.retrieval import embedding_places, recall_at
+from mv_peft.retrieval.exact_ranks import COLUMNS, ROWS
+
+
+def draw(num_queries: int, num_targets: int, dim: int, noise: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Captions, videos, and whose caption it is; videos have as many captions as possible each, give or take one."""
+    generator = torch.Generator().manual_seed(0)
+    video = F.normalize(torch.randn(num_targets, dim, generator=generator), dim=1)
+    owners = torch.arange(num_queries) % num_targets
+    text = torch.randn(num_queries, dim, generator=generator)
+    if noise < float("inf"):
+        text.mul_(noise * dim**-0.5).add_(video[owners])
+    return F.normalize(text, dim=1), video, owners
+
+
+def products(text: torch.Tensor, video: torch.Tensor) -> None:
+    """The products alone, a thread a block as the ranking has it: torch's own threads would wait for each other."""
+    blocks, allowed = deque(text.split(ROWS)), torch.get_num_threads()
+
+    def multiply() -> None:
+        buffer = torch.empty(ROWS * COLUMNS)
+        while blocks:
+            try:
+                rows = blocks.popleft()
+            except IndexError:  # another thread was faster
+                return
+            for columns in video.split(COLUMNS):
+                torch.mm(rows, columns.T, out=buffer[: len(rows) * len(columns)].view(len(rows), len(columns)))
+
+    with ThreadPoolExecutor(allowed, initializer=torch.set_num_threads, initargs=(1,)) as threads:
+        for work in [threads.submit(multiply) for _ in range(allowed)]:
+            work.result()
+    torch.set_num_threads(allowed)
+
+
+def seconds(work: Callable[[], object]) -> torch.Tensor:
+    """Wall-clock and processor time."""
+    began = time.perf_counter(), time.process_time()
+    work()
+    return torch.tensor([time.perf_counter() - began[0], time.process_time() - began[1]])
+
+
+def peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--queries", type=int, default=16_384, metavar="N", help="captions (default: 16384)")
+    parser.add_argument("--targets", type=int, default=16_384, metavar="N", help="videos, at most as many captions")
+    parser.add_argument("--dim", type=int, default=512, metavar="N", help="of the embeddings (default: 512)")
+    parser.add_argument("--noise", type=float, default=10.0, metavar="X", help="of captions (default: 10)")
+    parser.add_argument("--repeats", type=int, default=3, metavar="N", help="how often each (default: 3)")
+    args = parser.parse_args()
+    if not 1 <= args.targets <= args.queries:
+        parser.error(f"--targets must be 1 to {args.queries}, a caption for each video at least; got {args.targets}")
+    # Products and ranks at a size of no matter, so that the library's own buffers are there before memory is looked at.
+    embedding_places(*draw(3 * ROWS, 3 * ROWS, args.dim, args.noise))
+    text, video, owners = draw(args.queries, args.targets, args.dim, args.noise)
+    before = peak_mb()
+    t2v, v2t = embedding_places(text, video, owners)
+    grown = peak_mb() - before
+    bare, ranked = torch.zeros(2), torch.zeros(2)
+    for _ in range(args.repeats):
+        bare += seconds(lambda: products(text, video))
+        ranked += seconds(lambda: embedding_places(text, video, owners))
+    print(f"{args.queries:,} captions x {args.targets:,} videos, dim {args.dim}, {torch.get_num_threads()} thread(s)")
+    print(f"t2v R@1 {recall_at(t2v.ranks(), 1):.1f}, v2t R@1 {recall_at(v2t.ranks(), 1):.1f}")
+    print(f"{'':8} {'wall':>8} {'CPU':>8}")
+    for label, spent in (("products", bare / args.repeats), ("ranks", ranked / args.repeats), ("ratio", ranked / bare)):
+        print(f"{label:8} {spent[0]:8.2f} {spent[1]:8.2f}")
+    matrix = 4 * args.queries * args.targets / 2**20
+    print(f"memory   {grown:8.0f} MB beside the embeddings; the whole matrix would take {matrix:,.0f} MB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What the tuners of all methods share."""

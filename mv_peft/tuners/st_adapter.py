@@ -1,0 +1,156 @@
+"""ST-Adapter (arXiv 2206.13559): a bottleneck with a depthwise convolution over time, before the attention of a layer.
+
+    patches of all frames    x <- x + W_up f(DWConv(W_down x + b_down)) + b_up
+    DWConv(u)[t]             = c + sum_k w_k * u[t + k - K // 2]             per channel; K = 3: kernel 3 x 1 x 1
+
+f is QuickGELU, CLIP's own. u is zero before the first and after the last real frame, so padding is invisible. [CLS]
+passes unchanged, as in the authors' program. W_up and b_up start at zero: a fresh adapter changes nothing. The paper
+adapts a vision tower alone; in the text tower, if asked for, the adapter is the same without the convolution.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .base.checks import TOWERS, Tower, check_positive_int, check_towers
+from .base.config import LayerTunerConfig
+from .base.layer import AdaptedModule, cannot_merge
+from .base.layer_tuner import LayerTuner
+from .bottleneck_adapter import BottleneckAdapter
+from .mv_adapter.temporal import quick_gelu
+
+
+def _vision_only() -> dict[str, Any]:
+    return {"vision": None, "text": []}
+
+
+@dataclass
+class STAdapterConfig(LayerTunerConfig):
+    """Configuration of ST-Adapter (arXiv 2206.13559) for a Hugging Face CLIP model.
+
+    Fields marked "per tower" also take `{"vision": x, "text": y}`; `target_modules`, `exclude_modules` and
+    `modules_to_save` stand in `LayerTunerConfig`.
+
+    Args:
+        bottleneck_dim: Width of the bottleneck; per tower.
+        kernel_size: Frames that the convolution sees, an odd number.
+        layers_to_transform: Which layers get an adapter: None for all, a layer, or a list; per tower. As in the paper
+            the text tower has none unless it is asked for.
+    """
+
+    peft_method: ClassVar[str] = "st_adapter"
+
+    bottleneck_dim: int | dict[str, int] = 384
+    kernel_size: int = 3
+    layers_to_transform: int | list[int] | dict[str, Any] | None = field(default_factory=_vision_only)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_towers("bottleneck_dim", self.bottleneck_dim)
+        for tower in TOWERS:
+            check_positive_int("bottleneck_dim", self.for_tower("bottleneck_dim", tower))
+        check_positive_int("kernel_size", self.kernel_size)
+        if self.kernel_size % 2 == 0:
+            raise ValueError(f"`kernel_size` must be odd, so that a frame is in the middle, got {self.kernel_size}.")
+
+
+class TemporalConvolution(nn.Module):
+    """A depthwise convolution over the frames of a video, zero outside of it.
+
+    Args:
+        dim: Channels.
+        kernel_size: Frames that an output sees, an odd number.
+    """
+
+    def __init__(self, dim: int, kernel_size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(kernel_size, dim))
+        self.bias = nn.Parameter(torch.empty(dim))
+
+    def forward(self, frames: Tensor, frame_mask: Tensor) -> Tensor:
+        """Convolves frames, (batch, frames, tokens, dim), under frame_mask, bool (batch, frames)."""
+        num_frames, kernel_size = frames.shape[1], self.weight.shape[0]
+        frames = frames.masked_fill(~frame_mask[:, :, None, None], 0)
+        # As a sum of shifted copies: the channels stay last, and nothing is transposed.
+        padded = F.pad(frames, (0, 0, 0, 0, kernel_size // 2, kernel_size // 2))
+        result: Tensor = self.bias
+        for offset in range(kernel_size):
+            result = result + self.weight[offset] * padded[:, offset : offset + num_frames]
+        return result
+
+    def reset_parameters(self) -> None:
+        """What `nn.Conv1d` starts with: uniform in +-1/sqrt(kernel_size)."""
+        bound = self.weight.shape[0] ** -0.5
+        nn.init.uniform_(self.weight, -bound, bound)
+        nn.init.uniform_(self.bias, -bound, bound)
+
+
+class STAdapter(BottleneckAdapter):
+    """The bottleneck; in a vision tower with the convolution over time.
+
+    Args:
+        model_dim: Width of the tower.
+        bottleneck_dim: Width of the adapter.
+        kernel_size: Frames that the convolution sees; None: no convolution.
+    """
+
+    def __init__(self, model_dim: int, bottleneck_dim: int, *, kernel_size: int | None) -> None:
+        super().__init__(model_dim, bottleneck_dim)
+        self.convolution = None if kernel_size is None else TemporalConvolution(bottleneck_dim, kernel_size)
+
+    def forward(self, hidden: Tensor, frame_mask: Tensor | None = None) -> Tensor:
+        """What is added to hidden states (rows, tokens, dim); frame_mask, bool (batch, frames), None for images."""
+        if self.convolution is None:
+            return self.raise_up(quick_gelu(self.down(hidden)))
+        if frame_mask is None:  # images: videos of one frame
+            frame_mask = torch.ones(hidden.shape[0], 1, dtype=torch.bool, device=hidden.device)
+        u = self.down(hidden[:, 1:]).unflatten(0, frame_mask.shape)  # batch frames patches d
+        u = quick_gelu(self.convolution(u, frame_mask)).flatten(0, 1)  # batch*frames patches d
+        return F.pad(self.raise_up(u), (0, 0, 1, 0))
+
+    def reset_parameters(self) -> None:
+        """As the plain adapter, and the convolution as PyTorch does."""
+        super().reset_parameters()
+        if self.convolution is not None:
+            self.convolution.reset_parameters()
+
+
+class STAdaptedLayer(AdaptedModule):
+    """An encoder layer whose input has passed through the adapters."""
+
+    adapter_layer_names = ("st_adapter_block",)
+    cannot_merge = cannot_merge("ST-Adapter")
+
+    def forward(self, hidden: Tensor, attention_mask: Tensor | None = None, **kwargs: Any) -> Tensor:
+        """The layer's output for hidden states (rows, tokens, dim); keyword arguments as CLIP's layers take them."""
+        adapted = hidden
+        for block in self.active_blocks().values():
+            args = () if block.convolution is None else (kwargs.get("frame_mask"),)
+            adapted = adapted + self.run(block, hidden, *args)
+        return self.base_layer(adapted, attention_mask, **kwargs)
+
+
+class STAdapterModel(LayerTuner):
+    """Puts ST-Adapters into a Hugging Face CLIP; arguments and errors as in `LayerTuner`."""
+
+    prefix = "st_adapter_"
+    title = "ST-Adapter"
+    adapted_module = ""
+    layer_cls = tuner_layer_cls = STAdaptedLayer
+    containers = STAdaptedLayer.adapter_layer_names
+    cannot_merge = STAdaptedLayer.cannot_merge
+
+    @classmethod
+    def _example_blocks(cls) -> list[nn.Module]:
+        return [STAdapter(1, 1, kernel_size=1)]
+
+    def _create_adapter(self, config: STAdapterConfig, tower: Tower, index: int, model_dim: int) -> STAdapter:
+        kernel_size = config.kernel_size if tower == "vision" else None
+        adapter = STAdapter(model_dim, config.for_tower("bottleneck_dim", tower), kernel_size=kernel_size)
+        adapter.reset_parameters()
+        return adapter

@@ -1,0 +1,1 @@
+"""A cache of decoded frames: reading it, making it, and its files."""
