@@ -1,9 +1,32 @@
-"""How a layer learns of the batch it sees: its frame mask, and which rows go through which adapter.
+"""How a layer learns about the batch that it sees: the one way, for every method.
 
-Both travel as keyword arguments of the call, down to each layer's self-attention, and from there by thread to the same
-layer's MLP. So they are right in any thread, with any number of forwards in flight, and when gradient checkpointing
-runs a layer again. `PeftModel` keeps `adapter_names` to itself: those go by thread to the towers, and to the modules of
-`modules_to_save`.
+A layer of the vision tower works on hidden states (batch * frames, tokens, dim) and cannot tell which frames belong
+together, nor which are padding. A layer of the text tower does not know which tokens are padding. So whoever writes a
+method asks for the context of the running layer:
+
+    from mv_peft.encoders.context import layer_context
+
+    class MyLayer(AdaptedModule):
+        def forward(self, hidden):
+            context = layer_context()
+            context.frame_mask      # bool (batch, frames), True on real frames; None for images and captions
+            context.token_mask      # bool (captions, tokens), True on words; None where padding is not hidden
+            context.adapter_rows    # adapter -> numbers of its videos or captions, for `adapter_names`; None otherwise
+
+`layer_context()` may be called by the MLP of an encoder layer and any module inside it, and by an `AdaptedLayer`, which
+stands around a layer. Outside of a running layer it is empty.
+
+How it gets there: `video_input.py` puts the three values into the keyword arguments of the tower, which hands them down
+to every encoder layer and its self-attention, as Transformers does with all its keyword arguments. A hook on the
+self-attention takes them off the call and keeps them by thread until the layer's MLP is done. Keyword arguments are
+right with any number of forwards in flight, and they are there again when gradient checkpointing runs a layer a second
+time, which context variables, attributes and PEFT's forward context are not. The hooks are inside the layer, since
+checkpointing repeats a layer's `forward` without the hooks on the layer itself.
+
+Three things travel beside this:
+- `PeftModel` keeps `adapter_names` to itself; `routed` brings them to the towers, and to modules of `modules_to_save`.
+- The frame mask that the pooling needs: `hand_to_pooling` and `take_for_pooling`, from the vision tower to the
+  projection that follows it.
 """
 
 from __future__ import annotations
@@ -22,40 +45,63 @@ BASE_ADAPTER = "__base__"  # PEFT's name for "no adapter" in `adapter_names`
 
 
 class LayerContext(NamedTuple):
-    """What an adapted layer has to know.
+    """What an adapted layer may have to know.
 
     Attributes:
-        frame_mask: bool (batch, frames); None for captions and images.
-        adapter_rows: For each adapter the videos or captions that go through it; None: all through the active ones.
+        frame_mask: True on real frames, bool (batch, frames); None for captions and images.
+        token_mask: True on tokens that others may see, bool (captions, tokens); None where all are seen, in causal
+            towers, and for videos.
+        adapter_rows: For each adapter the numbers of the videos or captions that go through it; None where all go
+            through the active adapters.
     """
 
     frame_mask: Tensor | None = None
+    token_mask: Tensor | None = None
     adapter_rows: Mapping[str, Tensor] | None = None
 
 
-_NO_CONTEXT = LayerContext()
-_layer = threading.local()  # from a layer's self-attention to the same layer's MLP
+_EMPTY = LayerContext()
+_layer = threading.local()  # from a layer's self-attention to the end of its MLP
+_pooling = threading.local()  # from the vision tower to the projection behind it
 _call = threading.local()  # from PeftModel.forward to the towers
 
 
-def leave_layer_context(layer: nn.Module, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple:
-    """Pre-hook of `layer`'s self-attention: takes the context off the call and leaves it to the layer's MLP."""
-    context = LayerContext(kwargs.pop("frame_mask", None), kwargs.pop("adapter_rows", None))
-    if getattr(getattr(layer.mlp, "fc2", None), "takes_layer_context", False):
-        _layer.context = context
+def layer_context() -> LayerContext:
+    """What the running encoder layer was told; empty outside of one."""
+    return getattr(_layer, "context", _EMPTY)
+
+
+def enter_layer(attention: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple:
+    """Take the context off the call of a layer's self-attention; a forward pre-hook of that."""
+    _layer.context = LayerContext(*(kwargs.pop(name, None) for name in LayerContext._fields))
     return args, kwargs
 
 
-def take_layer_context() -> LayerContext:
-    """What the self-attention of the running layer left; empty where an MLP is called by hand."""
-    context = getattr(_layer, "context", _NO_CONTEXT)
-    _layer.context = _NO_CONTEXT
-    return context
+def enter_around_layer(wrapper: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+    """Read the context of a module around an encoder layer, and leave it to the layer; a forward pre-hook."""
+    _layer.context = LayerContext(*(kwargs.get(name) for name in LayerContext._fields))
+
+
+def leave_layer(mlp: nn.Module, args: tuple, output: Any) -> None:
+    """Forget the context; a forward hook of a layer's MLP that is called after an exception, too."""
+    _layer.context = _EMPTY
+
+
+def hand_to_pooling(frame_mask: Tensor) -> None:
+    """Leave the frame mask of this thread's forward to the projection behind the vision tower."""
+    _pooling.frame_mask = frame_mask
+
+
+def take_for_pooling() -> Tensor | None:
+    """Take what `hand_to_pooling` left; None if that was taken already."""
+    frame_mask = getattr(_pooling, "frame_mask", None)
+    _pooling.frame_mask = None
+    return frame_mask
 
 
 @contextmanager
 def routed(model: nn.Module, adapter_names: Sequence[str]) -> Iterator[None]:
-    """Routes the calls of this thread, one name a video and caption.
+    """Route the calls of this thread through the named adapters, one name for each video and its caption.
 
     Raises:
         ValueError: For a mixed batch that would be trained wrongly.
@@ -73,26 +119,28 @@ def routed(model: nn.Module, adapter_names: Sequence[str]) -> Iterator[None]:
 
 
 def route_rows(model: nn.Module, kwargs: dict[str, Any], count: int, what: str, device: torch.device) -> None:
-    """Turns a call's adapter names, by keyword or from `routed`, into `adapter_rows` of its keyword arguments.
+    """Turn a call's adapter names, given by keyword or by `routed`, into `adapter_rows` among its keyword arguments.
 
     Args:
-        model: The CLIP model, for the names of its adapters.
+        model: The dual encoder, for the names of its adapters.
         kwargs: Keyword arguments of the tower, changed in place.
-        count: Videos or captions in the batch.
+        count: Number of videos or captions in the batch.
         what: Which of the two, for the message.
-        device: Where the rows are.
+        device: Device of the row numbers.
 
     Raises:
-        ValueError: For an unknown name, a wrong number of names, or where not every part of the model would follow.
+        ValueError: For an unknown name, a wrong number of names, or where a part of the model would not follow.
     """
     names, by_keyword = kwargs.pop("adapter_names", None), True
     if names is None:
         names, by_keyword = getattr(_call, "adapter_names", None), False
     if names is None:
         return
-    deaf = {type(layer).__name__ for layer in model.modules() if _is_deaf(layer)}
-    if deaf:
-        raise ValueError(f"`adapter_names` is for MV-Adapter; the model holds {', '.join(sorted(deaf))}. Leave it out.")
+    others = {type(layer).__name__ for layer in model.modules() if _ignores_rows(layer)}
+    if others:
+        raise ValueError(
+            f"`adapter_names` is for MV-Adapter; the model holds {', '.join(sorted(others))}. Leave it out."
+        )
     known = [BASE_ADAPTER, *getattr(model, "peft_config", {})]
     unknown = sorted(set(names) - set(known))
     if unknown:
@@ -110,14 +158,14 @@ def route_rows(model: nn.Module, kwargs: dict[str, Any], count: int, what: str, 
 
 
 def route_saved_modules(model: nn.Module) -> None:
-    """Lets the modules of `modules_to_save` follow `routed`; each is hooked once."""
+    """Let the modules of `modules_to_save` follow `routed`; each is hooked once."""
     for module in _saved_modules(model):
         if _name_rows not in module._forward_pre_hooks.values():
             module.register_forward_pre_hook(_name_rows, with_kwargs=True)
 
 
 def _name_rows(module: AuxiliaryTrainingWrapper, args: tuple, kwargs: dict[str, Any]) -> tuple:
-    """Names the adapter of each row in PEFT's way; inside the vision tower a video has a row a frame."""
+    """Name the adapter of each row in PEFT's way; inside the vision tower a video has one row for each frame."""
     names = getattr(_call, "adapter_names", None)
     if names is not None:
         frames = args[0].shape[0] // len(names)
@@ -126,8 +174,8 @@ def _name_rows(module: AuxiliaryTrainingWrapper, args: tuple, kwargs: dict[str, 
     return args, kwargs
 
 
-def _is_deaf(layer: nn.Module) -> bool:
-    """Whether it has adapters and would give every row to the active ones, whatever `adapter_names` says."""
+def _ignores_rows(layer: nn.Module) -> bool:
+    """Whether a layer has adapters and sends every row through the active ones, whatever `adapter_names` says."""
     return isinstance(layer, BaseTunerLayer) and not getattr(layer, "routes_rows", False)
 
 

@@ -30,6 +30,7 @@ class LayerNames:
     """Names of the modules inside one encoder layer, relative to that layer.
 
     Attributes:
+        attention: The self-attention, which runs before the MLP and gets the keyword arguments of the layer.
         query: The linear layer that makes the queries of the self-attention.
         key: Likewise the keys.
         value: Likewise the values.
@@ -42,6 +43,7 @@ class LayerNames:
         pre_norm: Whether the LayerNorms come before attention and MLP, as in ViT, or after them, as in BERT.
     """
 
+    attention: str
     query: str
     key: str
     value: str
@@ -268,6 +270,7 @@ def _refusal(name: str, model_type: str | None) -> str:
 
 
 _VIT_LAYER = LayerNames(
+    attention="self_attn",
     query="self_attn.q_proj",
     key="self_attn.k_proj",
     value="self_attn.v_proj",
@@ -279,6 +282,7 @@ _VIT_LAYER = LayerNames(
     pre_norm=True,
 )
 _BERT_LAYER = LayerNames(
+    attention="attention",
     query="attention.self.query",
     key="attention.self.key",
     value="attention.self.value",
@@ -289,9 +293,7 @@ _BERT_LAYER = LayerNames(
     norms=("attention.output.LayerNorm", "output.LayerNorm"),
     pre_norm=False,
 )
-_CLIP_VISION = Tower(
-    root="vision_model", layer=_VIT_LAYER, norms=("pre_layrnorm", "post_layernorm"), class_token=True
-)
+_CLIP_VISION = Tower(root="vision_model", layer=_VIT_LAYER, norms=("pre_layrnorm", "post_layernorm"), class_token=True)
 _CLIP_TEXT = Tower(root="text_model", layer=_VIT_LAYER, norms=("final_layer_norm",), causal=True)
 
 FAMILIES: dict[str, DualEncoder] = {}
@@ -326,9 +328,7 @@ for _family in (
         model_type="chinese_clip",
         model_classes=("ChineseCLIPModel",),
         vision=_CLIP_VISION,
-        text=Tower(
-            root="text_model", layers="encoder.layer", layer=_BERT_LAYER, norms=("embeddings.LayerNorm",)
-        ),
+        text=Tower(root="text_model", layers="encoder.layer", layer=_BERT_LAYER, norms=("embeddings.LayerNorm",)),
     ),
     DualEncoder(
         title="AltCLIP",

@@ -18,7 +18,7 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
-from .video_input import SUPPORTED_MODELS
+from .families import DualEncoder
 
 _VERSION = "clip1"  # changes with the algorithm: fingerprints of different versions say nothing about each other
 _ROUNDINGS = (torch.float16, torch.bfloat16)
@@ -43,8 +43,7 @@ def fingerprint(model: nn.Module) -> str:
         ValueError: If adapters are merged into the weights, or weights are quantised or on the meta device.
     """
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    if not isinstance(base, SUPPORTED_MODELS):
-        raise TypeError(f"Only a CLIP has a fingerprint here, got {type(base).__name__}.")
+    DualEncoder.of(base)
     weights = _base_weights(base)
     roundings = [hashlib.sha256() for _ in _ROUNDINGS]
     for name, tensor in weights:

@@ -21,8 +21,9 @@ from transformers import (
 )
 
 from ..encoders import MVProcessor
+from ..encoders.families import DualEncoder
 from ..encoders.fingerprint import fingerprint, same_architecture, same_base
-from ..encoders.video_input import SUPPORTED_MODELS, check_model, enable_video
+from ..encoders.video_input import enable_video
 from ..errors import CheckpointError
 from ..runs.files import PROCESSOR_FILES, WEIGHTS_FILE, checked_subfolder
 from ..runs.metrics_file import RunRecord, read_record
@@ -102,7 +103,7 @@ def load(
     if isinstance(base_model, nn.Module):
         base = base_model
         plain = base.get_base_model() if isinstance(base, PeftModel) else base
-        check_model(plain)
+        DualEncoder.of(plain)
         check_tensors(folder, config, type(plain), plain.config)
         source = plain.config._name_or_path or None, None
     else:
@@ -154,7 +155,10 @@ def _load_clip(
 ) -> nn.Module:
     """The CLIP of a name and revision, after the adapter was found to fit its configuration; from safetensors only."""
     name, revision = source
-    classes = {model_class.__name__: model_class for model_class in SUPPORTED_MODELS}
+    classes = {
+        model_class.__name__: model_class
+        for model_class in (CLIPModel, CLIPVisionModelWithProjection, CLIPTextModelWithProjection)
+    }
     model_class = classes.get(record.base_model.get("architecture", ""), CLIPModel)
     try:
         with hub_errors(f"load the CLIP '{name}'"):

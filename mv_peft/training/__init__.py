@@ -4,7 +4,7 @@ from .arguments import RetrievalTrainingArguments
 from .batches import PairCollator
 from .distributed import gather_with_grad
 from .gradient_cache import cached_step
-from .loss import contrastive_loss, freeze_logit_scale
+from .loss import PairLoss, contrastive_loss, freeze_logit_scale, pair_loss, sigmoid_loss
 from .memory import MemoryEstimate, estimate_memory
 from .optimizer import BertAdam, warmup_cosine, warmup_cosine_schedule
 from .progress import ProgressBar
@@ -19,6 +19,7 @@ __all__ = [
     "BertAdam",
     "MemoryEstimate",
     "PairCollator",
+    "PairLoss",
     "ProgressBar",
     "Recipe",
     "RetrievalTrainer",
@@ -34,6 +35,8 @@ __all__ = [
     "freeze_logit_scale",
     "gather_with_grad",
     "get_recipe",
+    "pair_loss",
+    "sigmoid_loss",
     "warmup_cosine",
     "warmup_cosine_schedule",
 ]

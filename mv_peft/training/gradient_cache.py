@@ -19,27 +19,27 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import get_device_states, set_device_states
 
-from .loss import contrastive_loss, widened
+from .loss import PairLoss, widened
 
 
 def cached_step(
     model: nn.Module,
     batch: Mapping[str, Any],
-    logit_scale: Tensor,
+    loss_of: PairLoss,
     *,
     chunk_size: int,
     backward: Callable[[Tensor], None] = Tensor.backward,
 ) -> Tensor:
-    """Adds the gradients of the contrastive loss to the parameters, chunk by chunk.
+    """Add the gradients of the contrastive loss to the parameters, chunk by chunk.
 
     Under DistributedDataParallel gradients are exchanged once, in the backward of the last chunk; processes may have
     different numbers of pairs and of chunks. Dropout draws the same in both passes over a chunk.
 
     Args:
-        model: A CLIP that takes videos, whatever wraps it. Called as `model(**chunk)`.
+        model: A dual encoder that takes videos, whatever wraps it. Called as `model(**chunk)`.
         batch: Its arguments. Tensors have a row for each pair of caption and video and are split; anything else, as
             `return_loss`, goes with every chunk.
-        logit_scale: CLIP's, frozen or not.
+        loss_of: The loss of captions and videos, as `pair_loss(model)` gives it; its parameters may be frozen.
         chunk_size: Pairs in a chunk, at most. One chunk as large as the batch gives the plain step, a forward dearer.
         backward: Backpropagates a scalar, as `accelerator.backward`, which may scale it.
 
@@ -59,9 +59,9 @@ def cached_step(
     torch.clear_autocast_cache()
 
     joined = torch.cat(embeds, dim=1).requires_grad_()
-    scale = logit_scale.detach().requires_grad_()
-    loss = contrastive_loss(joined[0], joined[1], scale)
-    gradient, scale_gradient = torch.autograd.grad(loss, (joined, scale))
+    parameters = [parameter.detach().requires_grad_() for parameter in loss_of.parameters]
+    loss = loss_of.function(joined[0], joined[1], *parameters)
+    gradient, *parameter_gradients = torch.autograd.grad(loss, (joined, *parameters))
 
     no_sync = getattr(model, "no_sync", nullcontext)
     gradients = gradient.split(chunk_size, dim=1)
@@ -70,7 +70,8 @@ def cached_step(
         with nullcontext() if is_last else no_sync(), random_state.restored():
             surrogate = (_embed(model, chunk) * gradients[index]).sum()
             if is_last:
-                surrogate = surrogate + logit_scale * scale_gradient
+                for parameter, parameter_gradient in zip(loss_of.parameters, parameter_gradients, strict=True):
+                    surrogate = surrogate + (parameter * parameter_gradient).sum()
             backward(surrogate)
     return loss.detach()
 

@@ -18,7 +18,7 @@ from transformers.trainer_utils import TrainOutput, get_last_checkpoint
 from ..errors import TrainingError
 from .arguments import RetrievalTrainingArguments
 from .gradient_cache import cached_step
-from .loss import contrastive_loss, freeze_logit_scale
+from .loss import PairLoss, freeze_logit_scale, pair_loss
 
 VIDEO_IDS = "video_ids"  # of a batch, beside what the model takes
 NUM_NAMED = 8
@@ -117,7 +117,7 @@ class RetrievalTrainer(Trainer):
     ) -> Any:
         """The contrastive loss of the joint batch of all processes."""
         outputs = model(**inputs)
-        loss = contrastive_loss(outputs.text_embeds, outputs.image_embeds, self._logit_scale)
+        loss = self._pair_loss(outputs.text_embeds, outputs.image_embeds)
         return (loss, outputs) if return_outputs else loss
 
     def training_step(
@@ -146,12 +146,12 @@ class RetrievalTrainer(Trainer):
             self.accelerator.backward(loss / num_batches)
 
         with self.compute_loss_context_manager():
-            loss = cached_step(model, inputs, self._logit_scale, chunk_size=chunk_size, backward=backward)
+            loss = cached_step(model, inputs, self._pair_loss, chunk_size=chunk_size, backward=backward)
         return loss / num_batches
 
     @property
-    def _logit_scale(self) -> Tensor:
-        return self.model.logit_scale
+    def _pair_loss(self) -> PairLoss:
+        return pair_loss(self.model)
 
     def not_a_number(self, what: str, value: Tensor) -> TrainingError:
         """The error that ends the training; every process must come here, since all name their videos."""

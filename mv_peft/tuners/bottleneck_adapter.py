@@ -6,7 +6,8 @@
     a(x) = s (W_up ReLU(W_down x + b_down) + b_up)
 
 Width 64 and s = 0.1 are the paper's, as is the start: W_down Kaiming uniform, everything else zero, so that a fresh
-adapter changes nothing. "Parallel" is AdaptFormer proper. Frames are treated one by one.
+adapter changes nothing. "Parallel" is AdaptFormer proper. Frames are treated one by one. In layers that normalise
+after the MLP, as BERT's, h itself takes the place of LN(h), and the sum is normalised as the layer normalises its own.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from typing import ClassVar, Literal, get_args
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .base.checks import TOWERS, Tower, check_choice, check_number, check_positive_int, check_towers
+from ..encoders.families import TOWERS, LayerNames, ModelTower
+from .base.checks import check_choice, check_number, check_positive_int, check_towers
 from .base.config import LayerTunerConfig
-from .base.layer import AdaptedModule, cannot_merge
-from .base.layer_tuner import LayerTuner
+from .base.layer import AdaptedModule, merge_refusal
+from .base.tuner import LayerTuner
 
 Insertion = Literal["parallel", "sequential"]
 INSERTIONS = get_args(Insertion)
@@ -29,7 +31,7 @@ INSERTIONS = get_args(Insertion)
 
 @dataclass
 class BottleneckAdapterConfig(LayerTunerConfig):
-    """Configuration of AdaptFormer's adapter (arXiv 2205.13535) for a Hugging Face CLIP model.
+    """Configuration of AdaptFormer's adapter (arXiv 2205.13535) for a dual encoder of Transformers.
 
     Fields marked "per tower" also take `{"vision": x, "text": y}`; so does `layers_to_transform`, which stands with
     `target_modules`, `exclude_modules` and `modules_to_save` in `LayerTunerConfig`.
@@ -75,55 +77,83 @@ class BottleneckAdapter(nn.Module):
         self.up = nn.Linear(bottleneck_dim, model_dim)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """What is added, for hidden states (..., model_dim)."""
-        return self.raise_up(F.relu(self.down(hidden)))
+        """Give what is added, for hidden states (..., model_dim)."""
+        return self.project_up(F.relu(self.down(hidden)))
 
-    def raise_up(self, bottleneck: Tensor) -> Tensor:
-        """The scaled up-projection; scaled before, where it costs fewer channels."""
+    def project_up(self, bottleneck: Tensor) -> Tensor:
+        """Project up, scaled before, where that costs fewer channels."""
         return F.linear(self.scaling * bottleneck, self.up.weight, self.scaling * self.up.bias)
 
     def reset_parameters(self) -> None:
-        """AdaptFormer's start."""
+        """Start as AdaptFormer does."""
         nn.init.kaiming_uniform_(self.down.weight, a=math.sqrt(5))
         for parameter in (self.down.bias, self.up.weight, self.up.bias):
             nn.init.zeros_(parameter)
 
 
 class AdaptedMLP(AdaptedModule):
-    """An encoder layer's `mlp` with adapters beside or behind it."""
+    """The MLP of an encoder layer with adapters beside or behind it.
+
+    Attributes:
+        mlp_out: Name of the second projection inside the MLP.
+    """
 
     adapter_layer_names = ("bottleneck_adapter_block",)
-    cannot_merge = cannot_merge("The bottleneck adapter")
+    merge_refusal = merge_refusal("The bottleneck adapter")
+    mlp_out: str
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        """The adapted MLP's output for hidden states (rows, tokens, dim)."""
-        result = output = self.base_layer(hidden)
-        for block in self.active_blocks().values():
-            result = result + self.run(block, hidden if block.insertion == "parallel" else output)
-        return result
+    def forward(self, hidden: Tensor, residual: Tensor | None = None) -> Tensor:
+        """Give the adapted MLP's output.
+
+        Args:
+            hidden: What the MLP takes, (rows, tokens, dim).
+            residual: Where the MLP's module adds and normalises, the hidden states to add, (rows, tokens, model_dim).
+        """
+        blocks = self.active_blocks().values()
+        if residual is None:
+            result = output = self.base_layer(hidden)
+            for block in blocks:
+                result = result + self.run(block, hidden if block.insertion == "parallel" else output)
+            return result
+        total = residual
+        for block in blocks:
+            is_parallel = block.insertion == "parallel"
+            total = total + self.run(block, residual if is_parallel else self._project(hidden))
+        return self.base_layer(hidden, total)
+
+    def _project(self, hidden: Tensor) -> Tensor:
+        return self.base_layer.get_submodule(self.mlp_out)(hidden)
 
 
 class BottleneckAdapterModel(LayerTuner):
-    """Puts AdaptFormer's adapters into a Hugging Face CLIP; arguments and errors as in `LayerTuner`."""
+    """Puts AdaptFormer's adapters into a dual encoder; arguments and errors as in `LayerTuner`."""
 
     prefix = "bottleneck_adapter_"
     title = "The bottleneck adapter"
-    adapted_module = "mlp"
     layer_cls = tuner_layer_cls = AdaptedMLP
     containers = AdaptedMLP.adapter_layer_names
-    cannot_merge = AdaptedMLP.cannot_merge
+    merge_refusal = AdaptedMLP.merge_refusal
+
+    @classmethod
+    def _adapted_module(cls, names: LayerNames) -> str:
+        return names.mlp
 
     @classmethod
     def _example_blocks(cls) -> list[nn.Module]:
         return [BottleneckAdapter(1, 1)]
 
-    def _create_adapter(
-        self, config: BottleneckAdapterConfig, tower: Tower, index: int, model_dim: int
-    ) -> BottleneckAdapter:
+    def _add_adapter(
+        self, config: BottleneckAdapterConfig, adapter_name: str, tower: ModelTower, index: int, layer: AdaptedMLP
+    ) -> None:
+        names = tower.names.layer
+        layer.mlp_out = names.mlp_out.removeprefix(f"{names.mlp}.")
+        super()._add_adapter(config, adapter_name, tower, index, layer)
+
+    def _create_adapter(self, config: BottleneckAdapterConfig, tower: ModelTower, index: int) -> BottleneckAdapter:
         adapter = BottleneckAdapter(
-            model_dim,
-            config.for_tower("bottleneck_dim", tower),
-            scaling=config.for_tower("scaling", tower),
+            tower.width,
+            config.for_tower("bottleneck_dim", tower.name),
+            scaling=config.for_tower("scaling", tower.name),
             insertion=config.insertion,
         )
         adapter.reset_parameters()

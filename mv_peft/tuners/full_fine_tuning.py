@@ -1,7 +1,8 @@
-"""Full fine-tuning in PEFT's form: every module of CLIP that has weights gets a trained copy.
+"""Full fine-tuning in PEFT's form: every module of the model that has weights gets a trained copy.
 
-So it is saved, loaded, switched, disabled and merged like any adapter, at the price of CLIP's weights a second time, on
-disk and in memory. `logit_scale` stays as it is, as with all methods here. A fresh copy changes nothing.
+So it is saved, loaded, switched, disabled and merged like any adapter, at the price of the model's weights a second
+time, on disk and in memory. The parameters of the loss, `logit_scale` and `logit_bias`, stay as they are, as with all
+methods here. A fresh copy changes nothing.
 """
 
 from __future__ import annotations
@@ -15,22 +16,20 @@ from peft.config import PeftConfig
 from peft.tuners.tuners_utils import check_adapters_to_merge
 from torch import Tensor, nn
 
+from ..encoders.pooling import POOLING
 from .base.checks import checked_names
 from .base.layer import AdaptedModule
 from .base.register import peft_type
-from .base.tuner import CLIPTuner
-
-_IN_TOWER = r"embeddings|pre_layrnorm|post_layernorm|final_layer_norm|layer_norm[12]|[qkv]_proj|out_proj|fc[12]"
-_TRAINED = rf"(?:.*\.)?(?:vision|text)_model\.(?:.*\.)?(?:{_IN_TOWER})|(?:visual|text)_projection"
+from .base.tuner import EncoderTuner
 
 
 @dataclass
 class FullFineTuningConfig(PeftConfig):
-    """Configuration of full fine-tuning for a Hugging Face CLIP model.
+    """Configuration of full fine-tuning for a dual encoder of Transformers.
 
     Args:
         target_modules: Names or a regular expression that narrow the trained modules; None for all. Modules with
-            weights of their own, as "q_proj" or "layer_norm1", or "embeddings".
+            weights of their own, such as "q_proj" or "layer_norm1", or "embeddings".
         exclude_modules: Names or a regular expression of modules that stay frozen.
     """
 
@@ -47,7 +46,7 @@ class FullFineTuningConfig(PeftConfig):
 
 
 class TrainedCopies(AdaptedModule):
-    """A module of CLIP and trained copies of it, one for each adapter; it runs the active one."""
+    """A module of the model and trained copies of it, one for each adapter; it runs the active one."""
 
     adapter_layer_names = ("full_fine_tuning_copy",)
 
@@ -110,30 +109,31 @@ def _is_floating(value: Any) -> bool:
     return isinstance(value, Tensor) and value.is_floating_point()
 
 
-class FullFineTuningModel(CLIPTuner):
-    """Makes a Hugging Face CLIP trainable as a whole, and gives it videos as input; arguments as in `LayerTuner`."""
+class FullFineTuningModel(EncoderTuner):
+    """Makes a dual encoder trainable as a whole, and gives it videos as input; arguments as in `LayerTuner`."""
 
     prefix = "full_fine_tuning_"
     title = "Full fine-tuning"
     layer_cls = tuner_layer_cls = TrainedCopies
     containers = TrainedCopies.adapter_layer_names
-    cannot_merge = None
+    merge_refusal = None
 
     @classmethod
     def _example_blocks(cls) -> list[nn.Module]:
-        return []  # copies consist of what CLIP consists of
+        return []  # copies consist of what the model consists of
 
     def _prepare_adapter_config(self, peft_config: FullFineTuningConfig, model_config: dict) -> FullFineTuningConfig:
         if peft_config.target_modules is None:
-            peft_config.target_modules = _TRAINED
+            peft_config.target_modules = "|".join(re.escape(name) for name in trained_modules(self.model))
         return peft_config
 
     def _prepare_model(self, peft_config: FullFineTuningConfig, model: nn.Module) -> None:
-        """Checks every target before the first is replaced: a refused config leaves the model as it was."""
+        """Check every target before the first is replaced: a refused configuration leaves the model as it was."""
+        trained = set(trained_modules(model))
         for name, module in model.named_modules():
             if "base_layer" not in name and f".{self.containers[0]}" not in name:
                 found = self._check_target_module_exists(peft_config, name)
-                if found and not isinstance(module, TrainedCopies) and not re.fullmatch(_TRAINED, name):
+                if found and name not in trained:
                     raise ValueError(
                         f"Full fine-tuning copies modules with weights of their own, or 'embeddings', not '{name}' "
                         f"({type(module).__name__}). Leave `target_modules` out, or name such modules."
@@ -141,3 +141,25 @@ class FullFineTuningModel(CLIPTuner):
 
     def _adapt(self, config: FullFineTuningConfig, adapter_name: str, layer: TrainedCopies, module_name: str) -> None:
         layer.update_layer(adapter_name, copy.deepcopy(layer.base_layer))
+
+
+def trained_modules(model: nn.Module) -> list[str]:
+    """Give the names of the modules that are copied: the outermost ones with weights of their own, and embeddings.
+
+    Together they hold every parameter of the model but those of the model itself, which are the loss's.
+    """
+    found: list[str] = []
+
+    def walk(module: nn.Module, prefix: str) -> None:
+        for name, child in module.named_children():
+            full_name = f"{prefix}{name}"
+            has_weights = next(child.parameters(recurse=False), None) is not None
+            if name == POOLING:
+                continue
+            if isinstance(child, TrainedCopies) or name == "embeddings" or has_weights:
+                found.append(full_name)
+            else:
+                walk(child, f"{full_name}.")
+
+    walk(model, "")
+    return found

@@ -164,9 +164,9 @@ def test_a_mask_is_a_tensor():
 def test_other_models_are_refused():
     sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
     bert = BertModel(BertConfig(vocab_size=10, **sizes))
-    with pytest.raises(TypeError, match="got BertModel"):
+    with pytest.raises(TypeError, match="BertModel is not among the dual encoders"):
         enable_video(bert)
-    with pytest.raises(TypeError, match="got BertModel"):
+    with pytest.raises(TypeError, match="BertModel is not among the dual encoders"):
         get_peft_model(bert, adapter_config())
 
 
@@ -236,8 +236,8 @@ def test_vision_and_text_towers_alone():
     text = CLIPTextModelWithProjection(config.text_config)
     text.load_state_dict(tiny_clip().state_dict(), strict=False)
     for tower, model in (("vision", vision), ("text", text)):
-        with pytest.raises(ValueError, match="`tying_layers`"):
-            get_peft_model(copy.deepcopy(model), adapter_config())
+        alone = get_peft_model(copy.deepcopy(model), adapter_config())  # a tower alone has nothing to be tied to
+        assert not [name for name, _ in alone.named_parameters() if "tying" in name]
         model = get_peft_model(model.eval(), adapter_config(tying_layers=[])).eval()
         wanted = {key: value for key, value in whole.state_dict().items() if f".{tower}_model." in key}
         assert not model.load_state_dict(wanted, strict=False).unexpected_keys

@@ -8,7 +8,7 @@ from torch import distributed, multiprocessing
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.nn.parallel import DistributedDataParallel
 
-from mv_peft.training import cached_step, gather_with_grad
+from mv_peft.training import cached_step, gather_with_grad, pair_loss
 from tests.models import batch
 from tests.training.steps import adapted, assert_same_gradients, gradients, plain_step
 
@@ -16,8 +16,8 @@ PAIRS = 5
 SHARES = {"almost equal": (3, 2), "unequal": (4, 1)}
 STEPS = {
     "plain": plain_step,
-    "cached": lambda model, inputs: cached_step(model, inputs, model.module.logit_scale, chunk_size=1),
-    "cached, chunks of two": lambda model, inputs: cached_step(model, inputs, model.module.logit_scale, chunk_size=2),
+    "cached": lambda model, inputs: cached_step(model, inputs, pair_loss(model), chunk_size=1),
+    "cached, chunks of two": lambda model, inputs: cached_step(model, inputs, pair_loss(model), chunk_size=2),
 }
 
 

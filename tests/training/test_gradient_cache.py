@@ -7,7 +7,7 @@ import weakref
 import pytest
 import torch
 
-from mv_peft.training import cached_step, contrastive_loss
+from mv_peft.training import cached_step, contrastive_loss, pair_loss
 from tests.models import batch
 from tests.training.steps import adapted, assert_same_gradients, gradients, plain_step
 
@@ -23,7 +23,7 @@ def inputs(dtype=torch.float32):
 
 
 def step_of(model, arguments, **options):
-    return cached_step(model, arguments, model.logit_scale, **options)
+    return cached_step(model, arguments, pair_loss(model), **options)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.float64, 1e-14)])

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from mv_peft import load_official_checkpoint, official_state_dict
-from mv_peft.training import cached_step, get_recipe
+from mv_peft.training import cached_step, get_recipe, pair_loss
 from tests.training.steps import plain_step
 from tests.tuners.mv_adapter.test_golden import GOLDEN, config_from_official, load_backbone
 
@@ -64,7 +64,7 @@ def test_five_steps(chunk_size):
         if chunk_size is None:
             loss = plain_step(model, inputs)
         else:
-            loss = cached_step(model, inputs, model.logit_scale, chunk_size=chunk_size)
+            loss = cached_step(model, inputs, pair_loss(model), chunk_size=chunk_size)
         assert float(loss) == pytest.approx(META["losses"][step], abs=1e-5)
         norm = nn.utils.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
         assert float(norm) == pytest.approx(META["global_grad_norm_before_clip"][step], rel=1e-5)

@@ -1,4 +1,4 @@
-"""`LayerTunerConfig`: what the configurations of all our tuners that sit in CLIP's encoder layers share."""
+"""`LayerTunerConfig`: what the configurations of our tuners that sit in encoder layers share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 from peft.config import PeftConfig
 
-from .checks import TOWERS, Tower, check_towers, checked_layers, checked_names
+from ...encoders.families import TOWERS, TowerName
+from .checks import check_towers, checked_layers, checked_names
 from .register import peft_type
 
 
@@ -21,7 +22,7 @@ class LayerTunerConfig(PeftConfig):
         layers_to_transform: Which layers get an adapter: None for all, a layer, or a list; per tower.
         target_modules: Names or a regular expression that narrow the adapted modules further; None for all.
         exclude_modules: Names or a regular expression of modules to leave out.
-        modules_to_save: Names of CLIP's modules that are trained in full and saved with the adapter.
+        modules_to_save: Names of the model's modules that are trained in full and saved with the adapter.
 
     Raises:
         ValueError: For a value out of range, naming the field and the value.
@@ -47,13 +48,13 @@ class LayerTunerConfig(PeftConfig):
         for name in ("target_modules", "exclude_modules", "modules_to_save"):
             setattr(self, name, checked_names(name, getattr(self, name)))
 
-    def for_tower(self, name: str, tower: Tower) -> Any:
-        """The value of a per-tower field for one tower."""
+    def for_tower(self, name: str, tower: TowerName) -> Any:
+        """Give the value of a per-tower field for one tower."""
         value = getattr(self, name)
         return value[tower] if isinstance(value, dict) else value
 
-    def adapted_layers(self, tower: Tower, num_layers: int) -> list[int]:
-        """The layers of a tower of `num_layers` that `layers_to_transform` names.
+    def adapted_layers(self, tower: TowerName, num_layers: int) -> list[int]:
+        """Give the layers of a tower of `num_layers` that `layers_to_transform` names.
 
         Raises:
             ValueError: If it names a layer that the tower does not have.

@@ -1,4 +1,4 @@
-"""Names that PEFT would misread: it tells adapters and trained modules apart by elements and ends of names."""
+"""Names that PEFT would misread; it tells adapters and trained modules apart by elements and ends of names."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from collections.abc import Callable, Collection
 from torch import nn
 
 from ...encoders.context import BASE_ADAPTER
+from ...encoders.pooling import POOLING
 
 
 def part_names(blocks: Collection[nn.Module]) -> set[str]:
-    """Names of the modules and parameters inside adapters."""
+    """Give the names of the modules and parameters inside adapters."""
     return {name for block in blocks for name, _ in (*block.named_modules(), *block.named_parameters())}
 
 
 def check_adapter_name(model: nn.Module, adapter_name: str, parts: set[str], containers: Collection[str]) -> None:
-    """PEFT tells adapters apart by elements of a state dict's keys: a name must not stand there already.
+    """Check that an adapter's name is no element of a state dict's keys, by which PEFT tells adapters apart.
 
     Args:
-        model: The CLIP model.
+        model: The base model.
         adapter_name: The name of the adapter to come.
         parts: Names of what such adapters consist of.
         containers: Names of what holds them.
@@ -41,10 +42,10 @@ def check_adapter_name(model: nn.Module, adapter_name: str, parts: set[str], con
 def check_modules_to_save(
     model: nn.Module, wanted_names: Collection[str], is_adapted: Callable[[str], bool], container: str, parts: set[str]
 ) -> None:
-    """PEFT goes by the ends of names, after injection: an entry must end names of CLIP's modules only.
+    """Check that entries of `modules_to_save` end names of the base model's modules only, as PEFT goes by ends.
 
     Args:
-        model: The CLIP model.
+        model: The base model.
         wanted_names: The entries of `modules_to_save`.
         is_adapted: Whether a module of this name can take an adapter.
         container: Name of what holds adapters in a layer.
@@ -74,3 +75,11 @@ def check_modules_to_save(
                     f"`modules_to_save` names '{wanted}', in which the adapted '{adapted}' gets another name. "
                     f"Name it from there: '{name.removeprefix(adapted)[1:]}'."
                 )
+
+
+def current_key(key: str) -> str:
+    """Give the present name of a tensor in the file of an adapter that version 0.1.0 may have written.
+
+    There a temporal head stood behind the projection; now it stands in the pooling.
+    """
+    return key.replace(".visual_projection.temporal_head_block.", f".{POOLING}.temporal_head_block.")

@@ -4,10 +4,17 @@
             delta[CLS]  = s (W_up TemporalAdaptation(u) + b_up)
             delta patch = s (W_up u + b_up)
     text:   u = W_down m + b_down
-            delta       = s (W_up QuickGELU(TRM(LN(u + pos), causal)) + b_up)
+            delta       = s (W_up QuickGELU(TRM(LN(u + pos), mask)) + b_up)
 
 In tied layers W_down or W_up is scaled (`tying.py`); a tied W_up serves [CLS] only in the video branch.
 All up-projections start at zero: a fresh adapter changes nothing.
+
+The paper adapts CLIP, whose vision tower has a [CLS] token and whose text tower is causal. For towers that differ:
+
+- Without [CLS] (SigLIP), the mean of a frame's patches takes its place in Temporal Adaptation, and what comes back is
+  added to every patch: delta patch = s (W_up (u + TemporalAdaptation(mean of u)) + b_up). This is our extension.
+- Where the text tower is not causal, neither is the adapter's attention; tokens that the tower hides as padding are
+  hidden there, too.
 """
 
 from __future__ import annotations
@@ -59,7 +66,7 @@ class _Adapter(nn.Module):
         return self.up.weight
 
     def reset_parameters(self, *, tying_init: TyingInit, position_init_std: float) -> None:
-        """The authors' start, without which the up-projection would not be zero."""
+        """Start as the authors do, with an up-projection of zero."""
         nn.init.zeros_(self.down.bias)
         nn.init.zeros_(self.up.weight)
         nn.init.zeros_(self.up.bias)
@@ -67,7 +74,7 @@ class _Adapter(nn.Module):
             self.tying.reset_parameters(tying_init)
 
     def randomise_zeros(self) -> None:
-        """Gives the parameters that start at zero a random start, so that tests see an adapter with an effect."""
+        """Give the parameters that start at zero a random start, so that tests see an adapter with an effect."""
         for name, parameter in self.named_parameters():
             if name in ("up.weight", "up.bias", "down.bias") or name.endswith("calibration.out.weight"):
                 nn.init.normal_(parameter, std=0.5)
@@ -82,6 +89,7 @@ class VideoAdapter(_Adapter):
         num_heads: Heads of the small transformer.
         max_frames: The most frames a video may have.
         scaling: Factor s on the adapter's output.
+        class_token: Whether the first token of each frame is [CLS].
         pre_norm: A LayerNorm on the input.
         temporal_adaptation: False leaves out everything that lets frames see each other.
         calibration_dim: Hidden width of the frame-wise calibration; None: no calibration.
@@ -96,6 +104,7 @@ class VideoAdapter(_Adapter):
         num_heads: int,
         max_frames: int,
         scaling: float,
+        class_token: bool = True,
         pre_norm: bool = False,
         temporal_adaptation: bool = True,
         calibration_dim: int | None = 16,
@@ -103,16 +112,17 @@ class VideoAdapter(_Adapter):
     ) -> None:
         super().__init__(model_dim, bottleneck_dim, scaling=scaling, pre_norm=pre_norm, tying=tying)
         self.max_frames = max_frames
+        self.class_token = class_token
         self.temporal = (
             TemporalAdaptation(max_frames, bottleneck_dim, num_heads, calibration_dim) if temporal_adaptation else None
         )
 
     def forward(self, hidden: Tensor, frame_mask: Tensor, factor: Tensor | None = None) -> Tensor:
-        """What is added to the MLP's output.
+        """Give what is added to the MLP's output.
 
         Args:
-            hidden: The MLP's output, (batch * frames, tokens, dim), [CLS] first.
-            frame_mask: True on real frames, (batch, frames).
+            hidden: The MLP's output, (batch * frames, tokens, dim), [CLS] first where there is one.
+            frame_mask: True on real frames, bool (batch, frames).
             factor: The shared factor of a tied layer, (factor_dim,).
 
         Raises:
@@ -126,6 +136,8 @@ class VideoAdapter(_Adapter):
             )
         u = quick_gelu(self._down(hidden, factor))
         u = u.unflatten(0, (batch, frames))  # batch*frames tokens d -> batch frames tokens d
+        if not self.class_token:
+            return self._up_patches(u, frame_mask, factor).flatten(0, 1)
         cls, patches = u[:, :, 0], u[:, :, 1:]
         if self.temporal is not None:
             cls = self.temporal(cls, patches.mean(dim=2), frame_mask)
@@ -135,8 +147,25 @@ class VideoAdapter(_Adapter):
             return torch.cat(up, dim=2).flatten(0, 1)
         return self._up(torch.cat([cls, patches], dim=2), self.up.weight).flatten(0, 1)
 
+    def _up_patches(self, patches: Tensor, frame_mask: Tensor, factor: Tensor | None) -> Tensor:
+        """Project patches (batch, frames, patches, d) up, the signal of their frame added; where there is no [CLS]."""
+        if self.temporal is None:
+            return self._up(patches, self.up.weight)
+        signal = self.temporal_signal(patches, frame_mask)[:, :, None]
+        if self.tying is not None and self.tying.scales_up:
+            # As with [CLS]: the tied matrix serves what stands for the frame, the plain one the patches.
+            tied = F.linear(self.scaling * signal, self._tied_up_weight(factor))
+            return self._up(patches, self.up.weight) + tied
+        return self._up(patches + signal, self.up.weight)
+
+    def temporal_signal(self, patches: Tensor, frame_mask: Tensor) -> Tensor:
+        """Give what is added to all patches of a frame, (batch, frames, d), for patches (batch, frames, patches, d)."""
+        assert self.temporal is not None
+        frames = patches.mean(dim=2)
+        return self.temporal(frames, frames, frame_mask)
+
     def reset_parameters(self, *, tying_init: TyingInit, position_init_std: float) -> None:
-        """The authors' start for video: W_down Kaiming uniform with a = sqrt(5)."""
+        """Start as the authors do for video: W_down Kaiming uniform with a = sqrt(5)."""
         super().reset_parameters(tying_init=tying_init, position_init_std=position_init_std)
         nn.init.kaiming_uniform_(self.down.weight, a=math.sqrt(5))
         if self.temporal is not None:
@@ -144,7 +173,7 @@ class VideoAdapter(_Adapter):
 
 
 class TextAdapter(_Adapter):
-    """The adapter of a text layer: a causal small transformer in the bottleneck, for every token.
+    """The adapter of a text layer: a small transformer in the bottleneck, for every token.
 
     Args:
         model_dim: Width D of the text tower.
@@ -152,6 +181,7 @@ class TextAdapter(_Adapter):
         num_heads: Heads of the small transformer.
         max_text_tokens: The most tokens a caption may have, [SOT] and [EOT] included.
         scaling: Factor s on the adapter's output.
+        causal: Whether a token sees only itself and those before it, as in CLIP.
         pre_norm: A LayerNorm on the input.
         tying: The layer's tie to a vision layer, or None.
     """
@@ -164,14 +194,22 @@ class TextAdapter(_Adapter):
         num_heads: int,
         max_text_tokens: int,
         scaling: float,
+        causal: bool = True,
         pre_norm: bool = False,
         tying: CrossModalityTying | None = None,
     ) -> None:
         super().__init__(model_dim, bottleneck_dim, scaling=scaling, pre_norm=pre_norm, tying=tying)
+        self.causal = causal
         self.sequence = SequenceTransformer(max_text_tokens, bottleneck_dim, num_heads)
 
-    def forward(self, hidden: Tensor, factor: Tensor | None = None) -> Tensor:
-        """What is added to the MLP's output `hidden`, (captions, tokens, dim); `factor` as in `VideoAdapter`.
+    def forward(self, hidden: Tensor, token_mask: Tensor | None = None, factor: Tensor | None = None) -> Tensor:
+        """Give what is added to the MLP's output.
+
+        Args:
+            hidden: The MLP's output, (captions, tokens, dim).
+            token_mask: True on tokens that others may see, bool (captions, tokens); None where all are seen. A causal
+                adapter takes none: padding comes last.
+            factor: The shared factor of a tied layer, (factor_dim,).
 
         Raises:
             ValueError: For more than `max_text_tokens` tokens.
@@ -183,11 +221,11 @@ class TextAdapter(_Adapter):
                 f"Tokenize with max_length={max_text_tokens} and truncation=True, or train with a larger one."
             )
         u = self._down(hidden, factor)
-        u = self.sequence(u, self.sequence.positions[:tokens], is_causal=True)
+        u = self.sequence(u, self.sequence.positions[:tokens], key_mask=token_mask, is_causal=self.causal)
         return self._up(u, self._tied_up_weight(factor))
 
     def reset_parameters(self, *, tying_init: TyingInit, position_init_std: float) -> None:
-        """The authors' start for text: W_down normal with std (2D)^-0.5."""
+        """Start as the authors do for text: W_down normal with std (2D)^-0.5."""
         super().reset_parameters(tying_init=tying_init, position_init_std=position_init_std)
         nn.init.normal_(self.down.weight, std=(2 * self.down.in_features) ** -0.5)
         self.sequence.reset_parameters(self.down.in_features, position_init_std)

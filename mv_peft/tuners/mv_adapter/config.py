@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from ...encoders.families import TOWERS, TowerName
 from ..base.checks import (
-    TOWERS,
-    Tower,
     check_choice,
     check_entries,
     check_flag,
@@ -24,7 +24,7 @@ from .tying import TYING_INITS, TYING_POSITIONS, TyingInit, TyingPosition
 
 @dataclass
 class MVAdapterConfig(LayerTunerConfig):
-    """Configuration of MV-Adapter (arXiv 2301.07868) for a Hugging Face CLIP model.
+    """Configuration of MV-Adapter (arXiv 2301.07868) for a dual encoder of Transformers.
 
     Fields marked "per tower" also take `{"vision": x, "text": y}`.
 
@@ -33,13 +33,14 @@ class MVAdapterConfig(LayerTunerConfig):
         num_heads: Heads of the small transformers, dividing `bottleneck_dim`; per tower.
         scaling: Factor on the adapters' output; per tower.
         max_frames: The most frames a video may have.
-        max_text_tokens: The most tokens a caption may have, [SOT] and [EOT] included.
+        max_text_tokens: The most tokens a caption may have, begin and end tokens included. Where the model pads every
+            caption to its full length, as SigLIP does, the adapter has that many positions.
         temporal_adaptation: Whether frames see each other. False leaves the vision branch down-projection, activation
             and up-projection, and with the small transformer goes its calibration: `calibration` becomes False.
-        calibration: Whether the up-projection of [CLS] is calibrated frame by frame.
+        calibration: Whether the up-projection of [CLS], or of what stands for it, is calibrated frame by frame.
         calibration_dim: Hidden width of the calibration.
-        tying_layers: Cross Modality Tying: n ties the last n layers of each tower, last with last; a list of
-            `[vision_layer, text_layer]` ties those; 0 or [] ties none.
+        tying_layers: Cross Modality Tying. An integer n ties the last n adapted layers of each tower, last with last,
+            or as many as both towers have; a list of `[vision_layer, text_layer]` ties those; 0 or [] ties none.
         tying_position: What the tied scale multiplies: "down_in", "down_out", "up_in" or "up_out".
         factor_dim: Length of the factor that a tied pair shares.
         tying_init: "identity" starts the tied scales at 1; "paper", as published, random around 0, which was behind by
@@ -47,10 +48,12 @@ class MVAdapterConfig(LayerTunerConfig):
         position_init_std: Standard deviation of the learned positions at the start.
         pre_norm: A LayerNorm on the adapters' input.
         layers_to_transform: Which layers get an adapter: None for all, a layer, or a list; per tower.
-        target_modules: Names or a regular expression that narrow the adapted `mlp.fc2` further; None for all.
+        target_modules: Names or a regular expression that narrow the adapted second projections of the MLPs
+            further; None for all.
         exclude_modules: Names or a regular expression of modules to leave out.
-        modules_to_save: Names of CLIP's modules that are trained in full and saved with the adapter.
-        init_weights: True starts as the paper does, with CLIP unchanged; False randomises what would be zero (tests).
+        modules_to_save: Names of the model's modules that are trained in full and saved with the adapter.
+        init_weights: True starts as the paper does, with the model unchanged; False, for tests, randomises what would
+            be zero.
 
     Raises:
         ValueError: For a value out of range, naming the field and the value.
@@ -94,7 +97,7 @@ class MVAdapterConfig(LayerTunerConfig):
 
     @classmethod
     def from_preset(cls, name: str, **overrides: Any) -> MVAdapterConfig:
-        """The published setting of a benchmark: "activitynet", "didemo", "lsmdc", "msrvtt" or "msvd".
+        """Give the published setting of a benchmark: "activitynet", "didemo", "lsmdc", "msrvtt" or "msvd".
 
         Args:
             name: The benchmark.
@@ -107,31 +110,30 @@ class MVAdapterConfig(LayerTunerConfig):
             raise ValueError(f"Unknown preset {name!r}. Choose from: {', '.join(PRESETS)}.")
         return cls(**{**PRESETS[name], **overrides})
 
-    def tied_pairs(self, vision_layers: int, text_layers: int) -> list[list[int]]:
-        """The tied `[vision_layer, text_layer]` pairs in towers of these depths.
+    def tied_pairs(self, vision_layers: Sequence[int], text_layers: Sequence[int]) -> list[list[int]]:
+        """Give the tied `[vision_layer, text_layer]` pairs.
+
+        Args:
+            vision_layers: The adapted layers of the vision tower, in order.
+            text_layers: Likewise of the text tower.
 
         Raises:
-            ValueError: If a tied layer does not exist or has no adapter.
+            ValueError: If `tying_layers` names a layer that has no adapter.
         """
-        pairs = self.tying_layers
-        if isinstance(pairs, int):
-            if pairs > min(vision_layers, text_layers):
-                raise ValueError(
-                    f"`tying_layers` = {pairs} exceeds the model's {vision_layers} vision and {text_layers} text "
-                    "layers. Tie fewer; a tower alone needs `tying_layers=[]`."
-                )
-            pairs = [[vision_layers - n, text_layers - n] for n in range(pairs, 0, -1)]
-        for tower, depth, layers in zip(TOWERS, (vision_layers, text_layers), zip(*pairs, strict=True), strict=False):
-            adapted = self.adapted_layers(tower, depth)
-            missing = [layer for layer in layers if layer not in adapted]
+        adapted = {"vision": list(vision_layers), "text": list(text_layers)}
+        if isinstance(self.tying_layers, int):
+            number = min(self.tying_layers, *map(len, adapted.values()))
+            return [[adapted["vision"][-n], adapted["text"][-n]] for n in range(number, 0, -1)]
+        for tower, layers in zip(TOWERS, zip(*self.tying_layers, strict=True), strict=False):
+            missing = [layer for layer in layers if layer not in adapted[tower]]
             if missing:
                 raise ValueError(
-                    f"`tying_layers` names {tower} layers {missing} without an adapter; adapted are {adapted}. "
+                    f"`tying_layers` names {tower} layers {missing} without an adapter; adapted are {adapted[tower]}. "
                     "Tie adapted layers, or none with `tying_layers=[]`."
                 )
-        return pairs
+        return self.tying_layers
 
-    def _check_widths(self, tower: Tower) -> None:
+    def _check_widths(self, tower: TowerName) -> None:
         dim, heads = self.for_tower("bottleneck_dim", tower), self.for_tower("num_heads", tower)
         check_positive_int("bottleneck_dim", dim)
         check_positive_int("num_heads", heads)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, get_args
 from peft.config import PeftConfig
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
+from ...encoders.pooling import POOLING
 from ..base.checks import check_choice, check_positive_int, check_std
 from ..base.register import peft_type
 
@@ -20,12 +21,14 @@ class TemporalHeadConfig(PeftConfig):
     """Configuration of CLIP4Clip's temporal head (arXiv 2104.08860), alone or with a method for the encoders.
 
     Args:
-        num_layers: Layers of the transformer.
-        num_heads: Heads of its attention, dividing the width of the embeddings; None: one for 64 channels, as in CLIP.
+        num_layers: Number of layers of the transformer.
+        num_heads: Heads of its attention, dividing the width of the embeddings; None for one head per 64 channels.
         max_frames: The most frames a video may have.
-        init: "identity" starts with CLIP unchanged; "clip" with copies from the text encoder, as CLIP4Clip.
-        position_init_std: Standard deviation of the positions at an "identity" start, which is none above 0.
-        method: Configuration of the method beside the head, as `LoraConfig(...)`; None: the encoders stay frozen.
+        init: "identity" starts with the model unchanged; "clip" with copies from the text encoder, as CLIP4Clip does.
+        position_init_std: Standard deviation of the positions for init="identity". Above 0 the model is changed from
+            the start.
+        method: Configuration of the method beside the head, such as `LoraConfig(...)`; None leaves the encoders
+            frozen.
 
     Raises:
         ValueError: For a value out of range, naming the field and the value.
@@ -33,7 +36,7 @@ class TemporalHeadConfig(PeftConfig):
     """
 
     peft_method: ClassVar[str] = "temporal_head"
-    target_modules: ClassVar[str] = "visual_projection"
+    target_modules: ClassVar[str] = POOLING
 
     num_layers: int = 4
     num_heads: int | None = None
@@ -58,7 +61,7 @@ class TemporalHeadConfig(PeftConfig):
         if isinstance(self.method, dict):
             if self.method.get("peft_type") == self.peft_type:
                 raise ValueError("`method` must be another method, got a temporal head.")
-            # As a file would hold it: the saved config is then the same every time.
+            # As a file would hold it, so that the saved configuration is always the same.
             self.method = {
                 key: sorted(value) if isinstance(value, (set, frozenset)) else value
                 for key, value in self.method.items()
@@ -67,7 +70,7 @@ class TemporalHeadConfig(PeftConfig):
             raise TypeError(f"`method` must be a PEFT configuration, got {self.method!r}.")
 
     def method_config(self) -> PeftConfig | None:
-        """The configuration of the method beside the head."""
+        """Give the configuration of the method beside the head."""
         if self.method is None:
             return None
         assert isinstance(self.method, dict)

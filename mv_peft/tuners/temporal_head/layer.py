@@ -1,11 +1,12 @@
-"""The transformer over frame embeddings, and the projection that it stands behind."""
+"""The transformer over the embeddings of frames, and the pooling that it stands before."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from ..base.layer import AdaptedModule, cannot_merge
+from ...encoders.families import ModelTower
+from ..base.layer import AdaptedModule, merge_refusal
 from ..mv_adapter.temporal import TransformerBlock
 
 
@@ -14,7 +15,7 @@ class TemporalHead(nn.Module):
 
     Args:
         dim: Width of the embeddings.
-        num_layers: Layers.
+        num_layers: Number of layers.
         num_heads: Heads of the attention, dividing `dim`.
         max_frames: The most frames a video may have.
     """
@@ -25,7 +26,7 @@ class TemporalHead(nn.Module):
         self.layers = nn.ModuleList([TransformerBlock(dim, num_heads) for _ in range(num_layers)])
 
     def forward(self, frames: Tensor, frame_mask: Tensor) -> Tensor:
-        """The frames as they see each other, (batch, frames, dim); frame_mask, bool (batch, frames).
+        """Let frames see each other, (batch, frames, dim); frame_mask, bool (batch, frames).
 
         Raises:
             ValueError: For more than `max_frames` frames.
@@ -42,7 +43,7 @@ class TemporalHead(nn.Module):
         return z
 
     def reset_parameters(self, position_init_std: float) -> None:
-        """No block adds anything: with positions of zero the identity."""
+        """Start with blocks that add nothing: with positions of zero the head is the identity."""
         nn.init.normal_(self.positions, std=position_init_std)
         for layer in self.layers:
             layer.reset_parameters(self.positions.shape[1])
@@ -51,56 +52,56 @@ class TemporalHead(nn.Module):
                 nn.init.zeros_(linear.bias)
 
     @torch.no_grad()
-    def copy_text_encoder(self, text_model: nn.Module) -> None:
-        """CLIP4Clip's start: the first layers and positions of CLIP's text encoder."""
-        embeddings = _inner(_inner(text_model.embeddings).position_embedding)
-        self.positions.copy_(embeddings.weight[: len(self.positions)])
-        for own, theirs in zip(self.layers, text_model.encoder.layers, strict=False):
-            theirs = _inner(theirs)
-            mlp = _inner(theirs.mlp)
-            projections = [_inner(getattr(theirs.self_attn, f"{name}_proj")) for name in "qkv"]
+    def copy_text_encoder(self, tower: ModelTower) -> None:
+        """Start as CLIP4Clip does, with the first layers and positions of the text encoder."""
+        names = tower.names.layer
+        positions = _base_module(_base_module(tower.module.embeddings).position_embedding)
+        self.positions.copy_(positions.weight[: len(self.positions)])
+        for ours, theirs in zip(self.layers, tower.layers, strict=False):
+            found = {name: _find(theirs, name) for name in (*names.linear, *names.norms)}
             for kind in ("weight", "bias"):
-                joint = torch.cat([getattr(projection, kind) for projection in projections])
-                getattr(own.attention.in_proj, kind).copy_(joint)
-                for ours, base in (
-                    (own.attention.out_proj, theirs.self_attn.out_proj),
-                    (own.attention_norm, theirs.layer_norm1),
-                    (own.mlp_norm, theirs.layer_norm2),
-                    (own.fc1, mlp.fc1),
-                    (own.fc2, mlp.fc2),
+                joint = torch.cat([getattr(found[name], kind) for name in (names.query, names.key, names.value)])
+                getattr(ours.attention.in_proj, kind).copy_(joint)
+                for target, name in (
+                    (ours.attention.out_proj, names.attention_out),
+                    (ours.attention_norm, names.norms[0]),
+                    (ours.mlp_norm, names.norms[1]),
+                    (ours.fc1, names.mlp_in),
+                    (ours.fc2, names.mlp_out),
                 ):
-                    getattr(ours, kind).copy_(getattr(_inner(base), kind))
+                    getattr(target, kind).copy_(getattr(found[name], kind))
 
 
-def _inner(module: nn.Module) -> nn.Module:
-    """CLIP's own module under whatever PEFT has put around it."""
-    while not isinstance(module, (nn.Linear, nn.LayerNorm, nn.Embedding)):
-        inner = getattr(module, "base_layer", None)
-        if inner is None:
-            inner = getattr(module, "original_module", None)
-        if inner is None:
-            break
-        module = inner
+def _find(layer: nn.Module, name: str) -> nn.Module:
+    """Find the module of the base model under its name in an encoder layer, whatever PEFT has put around it."""
+    module = _base_module(layer)
+    for part in name.split("."):
+        module = _base_module(getattr(module, part))
     return module
 
 
-class HeadedProjection(AdaptedModule):
-    """CLIP's `visual_projection` with temporal heads behind it, before the frames are pooled."""
+def _base_module(module: nn.Module) -> nn.Module:
+    while True:
+        inner = getattr(module, "base_layer", None)
+        inner = getattr(module, "original_module", None) if inner is None else inner
+        if not isinstance(inner, nn.Module):
+            return module
+        module = inner
+
+
+class HeadedPooling(AdaptedModule):
+    """The pooling of frames with temporal heads before it."""
 
     adapter_layer_names = ("temporal_head_block",)
-    cannot_merge = cannot_merge("A temporal head")
+    merge_refusal = merge_refusal("A temporal head")
 
-    def forward(self, pooled: Tensor) -> Tensor:
-        """Embeddings of frames, (batch, frames, dim), of the pooled output of the vision model, zero in padded frames.
-
-        Images, (batch, dim), are videos of one frame.
-        """
-        embeds = self.base_layer(pooled)
-        blocks = self.active_blocks().values()
-        if not blocks:
-            return embeds
-        frame_mask = (pooled != 0).any(dim=-1) if pooled.dim() == 3 else pooled.new_ones(len(pooled), 1).bool()
-        frames = result = embeds.reshape(*frame_mask.shape, -1)
-        for block in blocks:
+    def refine(self, frames: Tensor, frame_mask: Tensor) -> Tensor:
+        """Let frames see each other, each changed by the mean of what was and what the head says."""
+        result = frames
+        for block in self.active_blocks().values():
             result = result + (self.run(block, frames, frame_mask) - frames) / 2
-        return result.reshape(embeds.shape)
+        return result
+
+    def forward(self, frames: Tensor, frame_mask: Tensor) -> Tensor:
+        """Pool the embeddings of frames, as `MeanOfFrames` does, after the heads."""
+        return self.base_layer(self.refine(frames, frame_mask), frame_mask)

@@ -85,7 +85,16 @@ def test_without_frames_seeing_each_other_there_is_no_calibration():
     ("layers", "pairs"), [(0, []), ([], []), (1, [[11, 3]]), (2, [[10, 2], [11, 3]]), ([(0, 3)], [[0, 3]])]
 )
 def test_tied_pairs_from_the_top(layers, pairs):
-    assert MVAdapterConfig(tying_layers=layers).tied_pairs(12, 4) == pairs
+    assert MVAdapterConfig(tying_layers=layers).tied_pairs(range(12), range(4)) == pairs
+
+
+@pytest.mark.parametrize(
+    ("layers", "pairs"),
+    [(1, [[9, 3]]), (2, [[3, 1], [9, 3]]), (3, [[0, 0], [3, 1], [9, 3]]), (12, [[0, 0], [3, 1], [9, 3]])],
+)
+def test_an_integer_ties_from_the_top_of_the_adapted_layers_as_many_as_there_are(layers, pairs):
+    assert MVAdapterConfig(tying_layers=layers).tied_pairs([0, 3, 9], [0, 1, 3]) == pairs
+    assert MVAdapterConfig(tying_layers=layers).tied_pairs([0, 3, 9], []) == []
 
 
 def test_round_trip_through_a_file(tmp_path):

@@ -87,7 +87,7 @@ def test_text_adapter(data):
     randomise(adapter, generator)
     factor = torch.randn(3, generator=generator, dtype=torch.float64)
     hidden = torch.randn(captions, tokens, DIM, generator=generator, dtype=torch.float64).requires_grad_()
-    fast = adapter(hidden, factor)
+    fast = adapter(hidden, factor=factor)
     slow = reference.text_adapter(hidden, adapter, heads, 0.7, factor)
     assert_same(fast, slow, adapter, hidden)
 

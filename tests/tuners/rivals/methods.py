@@ -27,8 +27,11 @@ from mv_peft.tuners import (
     STAdapterConfig,
     TemporalHeadConfig,
 )
-from mv_peft.tuners.methods import ATTENTION, LINEAR, NORMS
 from tests.models import adapter_config, tiny_clip
+
+ATTENTION = ["q_proj", "v_proj"]
+LINEAR = ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"]
+NORMS = ["layer_norm1", "layer_norm2", "pre_layrnorm", "post_layernorm", "final_layer_norm"]
 
 
 def mv_adapter() -> PeftConfig:

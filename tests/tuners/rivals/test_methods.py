@@ -8,10 +8,9 @@ from peft import BeftConfig, LoraConfig, PeftModel, get_peft_model
 
 from mv_peft import MVAdapterConfig, create_method, enable_video
 from mv_peft.tuners import METHODS, STAdapterConfig, TemporalHeadConfig, count_parameters, matched_lora, method_config
-from mv_peft.tuners.methods import LINEAR
 from tests.models import batch, tiny_clip
 from tests.tuners.mv_adapter.test_sizes import skeleton
-from tests.tuners.rivals.methods import shake
+from tests.tuners.rivals.methods import LINEAR, shake
 
 SMALL = {"oft": {"oft_block_size": 4}, "vera": {"r": 4}, "mv_adapter": {"bottleneck_dim": 8}}
 HEAD = {"num_layers": 1, "num_heads": 3}
