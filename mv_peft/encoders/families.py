@@ -120,10 +120,10 @@ class DualEncoder:
         Raises:
             TypeError: If the model is none of the table's classes, nor derived from one.
         """
-        names = {cls.__name__ for cls in type(model).__mro__}
-        for family in FAMILIES.values():
-            if names.intersection(family.model_classes):
-                return family
+        for cls in type(model).__mro__:
+            for family in FAMILIES.values():
+                if cls.__name__ in family.model_classes:
+                    return family
         model_type = getattr(getattr(model, "config", None), "model_type", None)
         raise TypeError(_refusal(type(model).__name__, model_type))
 
@@ -248,7 +248,7 @@ def embedding_dim(model: nn.Module) -> int:
 
 
 def register_family(family: DualEncoder) -> None:
-    """Adds a family to the table, or replaces the row of the same `model_type`."""
+    """Add a family to the table, or replaces the row of the same `model_type`."""
     FAMILIES[family.model_type] = family
 
 

@@ -1,4 +1,4 @@
-"""Gives a dual encoder videos as input: 5-D pixel values with a frame mask, one embedding for each video.
+"""Videos as input of a dual encoder: 5-D pixel values with a frame mask, one embedding for each video.
 
 Hooks on the towers do it, on zero-shot models and under every method alike:
 

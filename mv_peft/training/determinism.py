@@ -8,7 +8,7 @@ import torch
 
 
 def use_deterministic_algorithms() -> None:
-    """Makes torch choose algorithms that give the same bits each time, for the rest of the process.
+    """Make torch choose algorithms that give the same bits each time, for the rest of the process.
 
     On a GPU, call it before anything is computed there. An operation that has no such algorithm warns, and computes.
     """

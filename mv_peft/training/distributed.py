@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 
 def gather_with_grad(rows: Tensor) -> Tensor:
-    """Joins the rows of all processes, in the order of ranks; gradients flow back to the process a row came from.
+    """Join the rows of all processes, in the order of ranks; gradients flow back to the process a row came from.
 
     The backward sums over processes: a row gets d (sum of all processes' losses) / d row. Where each of W processes
     computes the loss of the joint batch that is W times the gradient, and DistributedDataParallel, which averages the

@@ -107,7 +107,7 @@ class _RandomState:
 
     @contextmanager
     def restored(self) -> Iterator[None]:
-        """Draws the same numbers again, and afterwards goes on as if nothing had been drawn."""
+        """Draw the same numbers again, and afterwards goes on as if nothing had been drawn."""
         with torch.random.fork_rng(self.devices, device_type=self.device_type):
             torch.set_rng_state(self.cpu)
             set_device_states(self.devices, self.states, device_type=self.device_type)

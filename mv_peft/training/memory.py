@@ -32,19 +32,19 @@ class MemoryEstimate:
     activations_per_pair: int
 
     def total(self, num_pairs: int, chunk_size: int) -> int:
-        """For `num_pairs` of which `chunk_size` are embedded at a time; without buffers of libraries and of DDP."""
+        """Give the sum for `num_pairs`, `chunk_size` of them at a time, without buffers of libraries and of DDP."""
         fixed = self.weights + self.gradients + self.optimizer
         return fixed + num_pairs * self.inputs_per_pair + chunk_size * self.activations_per_pair
 
     def chunk_size(self, num_pairs: int, available: int) -> int:
-        """The most of `num_pairs` at a time that fit four fifths of `available`, by halving; at least 1."""
+        """Give the most of `num_pairs` at a time that fit four fifths of `available`, by halving; at least 1."""
         chunk_size = num_pairs
         while chunk_size > 1 and self.total(num_pairs, chunk_size) > 0.8 * available:
             chunk_size = -(-chunk_size // 2)
         return chunk_size
 
     def describe(self, num_pairs: int, chunk_size: int) -> str:
-        """The sum and its parts, in words."""
+        """Give the sum and its parts, in words."""
         parts = {
             "weights": self.weights,
             "gradients": self.gradients,
@@ -63,7 +63,7 @@ def _readable(num_bytes: int) -> str:
 def estimate_memory(
     model: nn.Module, pairs: Mapping[str, Tensor], autocast: torch.dtype | None = None
 ) -> MemoryEstimate:
-    """Runs pairs forward and counts what the backward would need.
+    """Run pairs forward and counts what the backward would need.
 
     Args:
         model: As it will be trained, on the device that it will be trained on.
@@ -105,7 +105,7 @@ def estimate_memory(
 
 
 def device_memory(device: torch.device) -> int | None:
-    """Bytes of a device that a process may take, where that can be asked: the same whatever is free just now.
+    """Give the bytes of a device that a process may take, whatever is free just now; None where that is not known.
 
     A GPU is one process's; half of the computer's memory is shared by its processes.
     """

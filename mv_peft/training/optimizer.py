@@ -53,7 +53,7 @@ class BertAdam(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:  # type: ignore[override]
-        """Makes one step; returns what `closure` does, if it is given to compute gradients."""
+        """Make one step; returns what `closure` does, if it is given to compute gradients."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -83,7 +83,7 @@ def warmup_cosine(progress: float, warmup: float = 0.1) -> float:
 
 
 def warmup_cosine_schedule(optimizer: Optimizer, num_steps: int, warmup: float = 0.1) -> LambdaLR:
-    """Drives an optimizer's learning rates by `warmup_cosine`, the first of `num_steps` steps being at rate 0.
+    """Drive an optimizer's learning rates by `warmup_cosine`, the first of `num_steps` steps being at rate 0.
 
     Raises:
         ValueError: If there is no step.

@@ -29,7 +29,7 @@ class ProgressBar(TrainerCallback):
         self.figures: dict[str, str] = {}
 
     def on_train_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
-        """Opens the bar, where a resumed training stands."""
+        """Open the bar, where a resumed training stands."""
         self.bar = tqdm(
             total=state.max_steps * self.batch_size,
             initial=state.global_step * self.batch_size,
@@ -39,14 +39,14 @@ class ProgressBar(TrainerCallback):
         )
 
     def on_log(self, args: Any, state: TrainerState, control: Any, logs: Mapping[str, Any], **kwargs: Any) -> None:
-        """Shows the loss; the last log is a summary without one."""
+        """Show the loss; the last log is a summary without one."""
         if "loss" in logs:
             self._show(state, loss=f"{float(logs['loss']):.3f}")
 
     def on_evaluate(
         self, args: Any, state: TrainerState, control: Any, metrics: Mapping[str, float], **kwargs: Any
     ) -> None:
-        """Shows how well videos are found, and says so in the log."""
+        """Show how well videos are found, and says so in the log."""
         if self.metric is None or not state.is_world_process_zero:
             return
         figure = f"{metrics[f'eval_{self.metric}']:.1f}"
@@ -56,11 +56,11 @@ class ProgressBar(TrainerCallback):
         self._show(state, **{self.metric.replace(" ", "_"): figure})
 
     def on_step_end(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
-        """Counts the step."""
+        """Count the step."""
         self.bar.update(self.batch_size)
 
     def on_train_end(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
-        """Leaves the bar as it is."""
+        """Leave the bar as it is."""
         self.bar.close()
 
     def _show(self, state: TrainerState, **figures: str) -> None:

@@ -25,13 +25,13 @@ NUM_NAMED = 8
 
 
 class RetrievalTrainer(Trainer):
-    """Trains a CLIP that takes videos on pairs of a caption and a video.
+    """Transformers' `Trainer` for a dual encoder that takes videos, on pairs of a caption and a video.
 
     Resuming, mixed precision, activation checkpointing, torchrun on one machine or several, logging and callbacks are
-    Transformers'. `logit_scale` is frozen, at ln 100 if it is above.
+    Transformers'. The loss is the family's, with its parameters frozen (see `pair_loss`, `freeze_logit_scale`).
 
     Args:
-        model: An adapted CLIP, or one to which `enable_video` has been applied.
+        model: An adapted dual encoder, or one to which `enable_video` has been applied.
         args: How to train.
         train_dataset: What `data_collator` makes batches of: a `VideoCaptionDataset`.
         data_collator: Gives what the model takes, one row a pair, and optionally the ids of the videos as "video_ids",
@@ -123,7 +123,7 @@ class RetrievalTrainer(Trainer):
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
     ) -> Tensor:
-        """Adds the gradients of a batch, plainly or in chunks.
+        """Add the gradients of a batch, plainly or in chunks.
 
         Raises:
             TrainingError: If the loss is not a number; names the step and the batch's videos.
@@ -166,7 +166,7 @@ class RetrievalTrainer(Trainer):
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
-        """Measures the model as it is by the `evaluate` that the trainer was made with.
+        """Measure the model as it is by the `evaluate` that the trainer was made with.
 
         Returns:
             Its figures, their names after `metric_key_prefix`.

@@ -126,7 +126,7 @@ class AdaptedMLP(AdaptedModule):
 
 
 class BottleneckAdapterModel(LayerTuner):
-    """Puts AdaptFormer's adapters into a dual encoder; arguments and errors as in `LayerTuner`."""
+    """The tuner of AdaptFormer's adapter; arguments and errors are those of `LayerTuner`."""
 
     prefix = "bottleneck_adapter_"
     title = "The bottleneck adapter"

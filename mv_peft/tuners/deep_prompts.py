@@ -120,7 +120,7 @@ def insert_into_mask(mask: Tensor | None, count: int, *, causal: bool) -> Tensor
 
 
 class DeepPromptsModel(LayerTuner):
-    """Puts deep prompts into a dual encoder; arguments and errors as in `LayerTuner`."""
+    """The tuner of deep prompts; arguments and errors are those of `LayerTuner`."""
 
     prefix = "deep_prompts_"
     title = "Prompt tuning"

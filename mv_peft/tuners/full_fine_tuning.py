@@ -56,7 +56,7 @@ class TrainedCopies(AdaptedModule):
         self._unmerged: dict[str, Tensor] = {}
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        """What the module would return, computed in the copy's dtype, returned in the module's."""
+        """Give what the module would return, computed in the copy's dtype, returned in the module's."""
         module = self._current()
         if module is self.base_layer:
             return module(*args, **kwargs)
@@ -65,7 +65,7 @@ class TrainedCopies(AdaptedModule):
         return module(*args, **kwargs).to(next(self.base_layer.parameters()).dtype)
 
     def set_adapter(self, adapter_names: str | list[str], inference_mode: bool = False) -> None:
-        """Sets the active adapter.
+        """Set the active adapter.
 
         Raises:
             ValueError: For several at once.
@@ -77,7 +77,7 @@ class TrainedCopies(AdaptedModule):
         super().set_adapter(adapter_names, inference_mode)
 
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
-        """Gives the module the weights of the active copy."""
+        """Give the module the weights of the active copy."""
         for name in check_adapters_to_merge(self, adapter_names):
             if name in self.blocks:
                 self._unmerged = {key: value.clone() for key, value in self.base_layer.state_dict().items()}
@@ -85,7 +85,7 @@ class TrainedCopies(AdaptedModule):
                 self.merged_adapters.append(name)
 
     def unmerge(self) -> None:
-        """Gives the module its own weights back."""
+        """Give the module its own weights back."""
         if self.merged:
             self.base_layer.load_state_dict(self._unmerged)
             self.merged_adapters, self._unmerged = [], {}
@@ -96,7 +96,7 @@ class TrainedCopies(AdaptedModule):
         return self.base_layer if self.merged else next(iter(self.active_blocks().values()), self.base_layer)
 
     def __getattr__(self, name: str) -> Any:
-        """Transformers looks into the embeddings."""
+        """Give attributes of the module, since Transformers looks into the embeddings."""
         try:
             return super().__getattr__(name)
         except AttributeError:
@@ -110,7 +110,7 @@ def _is_floating(value: Any) -> bool:
 
 
 class FullFineTuningModel(EncoderTuner):
-    """Makes a dual encoder trainable as a whole, and gives it videos as input; arguments as in `LayerTuner`."""
+    """The tuner that trains a dual encoder as a whole; arguments and errors are those of `LayerTuner`."""
 
     prefix = "full_fine_tuning_"
     title = "Full fine-tuning"

@@ -144,7 +144,7 @@ class STAdaptedLayer(AdaptedLayer):
 
 
 class STAdapterModel(LayerTuner):
-    """Puts ST-Adapters into a dual encoder; arguments and errors as in `LayerTuner`."""
+    """The tuner of ST-Adapters; arguments and errors are those of `LayerTuner`."""
 
     prefix = "st_adapter_"
     title = "ST-Adapter"

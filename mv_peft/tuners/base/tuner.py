@@ -150,7 +150,7 @@ class EncoderTuner(BaseTuner):
 
 
 class LayerTuner(EncoderTuner):
-    """Puts adapters on the same module of every encoder layer of a dual encoder, and gives it videos as input.
+    """A tuner with adapters on the same module of every encoder layer, which gives a dual encoder videos as input.
 
     Args:
         model: A model of one of the families in `mv_peft.encoders.families`.

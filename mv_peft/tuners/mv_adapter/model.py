@@ -19,7 +19,7 @@ SHARED_FACTORS = "cross_modality_tying"  # where the factors live on the base mo
 
 
 class MVAdapterModel(LayerTuner):
-    """Puts MV-Adapters (arXiv 2301.07868) into a dual encoder, and gives it videos as input.
+    """The tuner of MV-Adapter (arXiv 2301.07868), which also gives a dual encoder videos as input.
 
     Arguments and errors are those of `LayerTuner`.
     """

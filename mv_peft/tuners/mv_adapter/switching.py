@@ -11,7 +11,7 @@ from .layer import MVAdapterLayer
 
 
 class SwitchBoard:
-    """Where the adapters of a model are: its adapted layers, and the modules that hold each adapter's parameters.
+    """A list of a model's adapted layers, and of the modules that hold each adapter's parameters.
 
     Parameters are looked up at each switch, never kept: casts replace them.
 
@@ -42,11 +42,11 @@ class SwitchBoard:
         return all(parent._modules.get(name) is layer for parent, name, layer in self._places)
 
     def switch(self, adapter_names: Sequence[str], inference_mode: bool) -> None:
-        """Makes these adapters the active ones; they alone take gradients, or in inference mode none does."""
+        """Make these adapters the active ones; they alone take gradients, or in inference mode none does."""
         trainable = () if inference_mode else adapter_names
         for adapter_name, owners in self._owners.items():
             wanted = adapter_name in trainable
-            # One look at an adapter that is as it should be: whoever thaws or freezes one by hand does so to all of it.
+            # One parameter tells for all: an adapter that is frozen or thawed by hand is so as a whole.
             first = next(iter(owners[0]._parameters.values()))
             if self._thawed.get(adapter_name) is not wanted or first.requires_grad is not wanted:
                 for module in owners:
@@ -61,7 +61,7 @@ class SwitchBoard:
 
 
 def _thaw(module: nn.Module, wanted: bool) -> None:
-    """Sets `requires_grad` of a module's own parameters; a sharded one that is no leaf keeps its own, as in PEFT."""
+    """Set `requires_grad` of a module's own parameters; a sharded one that is no leaf keeps its own, as in PEFT."""
     for parameter in module._parameters.values():
         if parameter is not None and parameter.is_leaf:
             parameter.requires_grad_(wanted)

@@ -40,7 +40,7 @@ class SelfAttention(nn.Module):
         self.out_proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor, key_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
-        """Attends over x, (batch, tokens, dim); `key_mask` bool (batch, tokens), False hides a key from every query."""
+        """Attend over x, (batch, tokens, dim); `key_mask` bool (batch, tokens), False hides a key from every query."""
         query, key, value = self.in_proj(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         mask = None if key_mask is None else key_mask[:, None, None, :]
         out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=is_causal)
@@ -59,12 +59,12 @@ class TransformerBlock(nn.Module):
         self.fc2 = nn.Linear(4 * dim, dim)
 
     def forward(self, x: Tensor, key_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
-        """Transforms x, (batch, tokens, dim), under masks as in `SelfAttention`."""
+        """Transform x, (batch, tokens, dim), under masks as in `SelfAttention`."""
         x = x + self.attention(self.attention_norm(x), key_mask, is_causal)
         return x + self.fc2(quick_gelu(self.fc1(self.mlp_norm(x))))
 
     def reset_parameters(self, model_dim: int) -> None:
-        """The authors' start; every standard deviation comes from the tower's width, not from the block's."""
+        """Start as the authors do, with standard deviations from the tower's width, not from the block's."""
         nn.init.normal_(self.attention.in_proj.weight, std=model_dim**-0.5)
         for linear in (self.attention.out_proj, self.fc1, self.fc2):
             nn.init.normal_(linear.weight, std=(2 * model_dim) ** -0.5)
@@ -88,11 +88,11 @@ class SequenceTransformer(nn.Module):
         self.block = TransformerBlock(dim, num_heads)
 
     def forward(self, x: Tensor, positions: Tensor, key_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
-        """Transforms x, (batch, tokens, dim), given the positions of these tokens, (tokens, dim)."""
+        """Transform x, (batch, tokens, dim), given the positions of these tokens, (tokens, dim)."""
         return quick_gelu(self.block(self.norm(x + positions), key_mask, is_causal))
 
     def reset_parameters(self, model_dim: int, position_init_std: float) -> None:
-        """Positions normal with the given standard deviation; the block from the tower's width."""
+        """Draw positions with the given standard deviation, and the block as the tower's width asks for."""
         nn.init.normal_(self.positions, std=position_init_std)
         self.block.reset_parameters(model_dim)
 
@@ -112,7 +112,7 @@ class FrameCalibration(nn.Module):
         self.out = nn.Linear(hidden_dim, dim, bias=False)
 
     def forward(self, frames: Tensor, token: Tensor, frame_mask: Tensor) -> Tensor:
-        """frames: (B, F, d), the sum of both halves; token: (B, d); frame_mask: (B, F); result: alpha (B, F, d)."""
+        """Give alpha, (B, F, d), for the sum of both halves of the frames, (B, F, d), and the token, (B, d)."""
         context = self.context(token)[:, None].expand_as(frames)
         features = torch.cat([frames, context], dim=-1) * frame_mask[..., None].to(frames.dtype)
         return self.out(F.relu(self.hidden(features))) + 1
@@ -136,7 +136,7 @@ class TemporalAdaptation(nn.Module):
         self.calibration = None if calibration_dim is None else FrameCalibration(dim, calibration_dim)
 
     def forward(self, cls: Tensor, patch_means: Tensor, frame_mask: Tensor) -> Tensor:
-        """What the up-projection gets for each frame's [CLS] token.
+        """Give what the up-projection gets for each frame's [CLS] token, or for what stands for it.
 
         Args:
             cls: [CLS] of each frame in the bottleneck, (B, F, d).
@@ -159,7 +159,7 @@ class TemporalAdaptation(nn.Module):
         return self.calibration(cls + patch_means, token, frame_mask) * cls
 
     def reset_parameters(self, model_dim: int, position_init_std: float) -> None:
-        """The authors' start: the token normal with std d^-0.5, calibration exactly 1."""
+        """Start as the authors do: the token normal with std d^-0.5, calibration exactly 1."""
         nn.init.normal_(self.token, std=self.token.shape[-1] ** -0.5)
         self.sequence.reset_parameters(model_dim, position_init_std)
         if self.calibration is not None:

@@ -29,7 +29,7 @@ TYING_INITS = get_args(TyingInit)
 
 
 class CrossModalityTying(nn.Module):
-    """Scales an adapter's down- or up-projection by a projection of the shared factor.
+    """The scaling of an adapter's down- or up-projection by a projection of the shared factor.
 
     Args:
         factor_dim: Length of the shared factor.
@@ -54,7 +54,7 @@ class CrossModalityTying(nn.Module):
         return self.position.startswith("up")
 
     def reset_parameters(self, init: TyingInit) -> None:
-        """`paper`: a linear layer's default, so that beta starts random around 0; `identity`: beta starts at 1.
+        """Start with beta random around 0, as a linear layer's default makes it ("paper"), or at 1 ("identity").
 
         Both hold while the shared factor is at its start, zero.
         """
@@ -63,7 +63,7 @@ class CrossModalityTying(nn.Module):
             nn.init.ones_(self.projection.bias)
 
     def forward(self, weight: Tensor, factor: Tensor) -> Tensor:
-        """The scaled weight, of the shape of `weight` (outputs, inputs); `factor` has shape (factor_dim,)."""
+        """Scale a weight of shape (outputs, inputs) by a factor of shape (factor_dim,)."""
         beta = self.projection(factor)
         return weight * (beta if self.position.endswith("_in") else beta[:, None])
 

@@ -18,7 +18,7 @@ from .layer import HeadedPooling, TemporalHead
 
 
 class TemporalHeadModel(EncoderTuner):
-    """Puts temporal heads (arXiv 2104.08860) into a dual encoder, and gives it videos as input.
+    """The tuner of the temporal head (arXiv 2104.08860), which also gives a dual encoder videos as input.
 
     The head stands in the model's `video_pooling`. The tuner of the method beside it injects its layers under the
     adapter's name; from then on this tuner treats the layers of both alike, so that one file holds both.
