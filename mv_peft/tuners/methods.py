@@ -77,7 +77,7 @@ _CONFIGS = {
     "prompts": _Method(DeepPromptsConfig),
     "adapter_parallel": _Method(partial(BottleneckAdapterConfig, insertion="parallel")),
     "adapter_sequential": _Method(partial(BottleneckAdapterConfig, insertion="sequential")),
-    "st_adapter": _Method(STAdapterConfig),
+    "st_adapter": _Method(partial(STAdapterConfig, layers_to_transform=None)),
 }
 METHODS = ("zero-shot", "head", "lora_matched", *_CONFIGS)
 HEAD_SUFFIX = "+head"

@@ -78,4 +78,5 @@ ROW = DualEncoder(
 
 def invented_model(seed: int = 0) -> InventedModel:
     torch.manual_seed(seed)
-    return InventedModel(InventedConfig(**clip_config().to_dict())).eval()
+    fields = {name: value for name, value in clip_config().to_dict().items() if name != "model_type"}
+    return InventedModel(InventedConfig(**fields)).eval()

@@ -62,10 +62,10 @@ def test_every_wrong_value_is_named(config, fields, error, message):
     ("config", "message"),
     [
         (BottleneckAdapterConfig(layers_to_transform=9), r"vision layers \[9\].*layers 0 to 2"),
-        (BottleneckAdapterConfig(target_modules=["fc1"]), "bottleneck adapter sits on `mlp` of CLIP.*mlp.fc1"),
+        (BottleneckAdapterConfig(target_modules=["fc1"]), "bottleneck adapter sits on `mlp` of the.*mlp.fc1"),
         (
             STAdapterConfig(target_modules=["mlp"]),
-            r"ST-Adapter sits on CLIP's encoder layers, not on .*mlp' \(CLIPMLP\)",
+            r"ST-Adapter sits on the encoder layers, not on .*mlp' \(CLIPMLP\)",
         ),
         (STAdapterConfig(target_modules="all-linear"), "not on 'all-linear'"),
         (DeepPromptsConfig(modules_to_save=["logit_scale"]), "'logit_scale', which is a parameter"),
@@ -77,7 +77,7 @@ def test_every_wrong_value_is_named(config, fields, error, message):
         (BottleneckAdapterConfig(modules_to_save=["encoder"]), "'encoder', which holds the adapted"),
         (FullFineTuningConfig(target_modules=["self_attn"]), r"not 'text_model.*self_attn' \(CLIPAttention\)"),
         (TemporalHeadConfig(num_heads=5), "`num_heads` = 5 must divide the width of the embeddings, 12"),
-        (TemporalHeadConfig(init="clip"), "as wide as the embeddings, 12.*this one's width is 16"),
+        (TemporalHeadConfig(init="clip"), "as wide as the embeddings, 12.*one of width 16"),
         (TemporalHeadConfig(method=VeraConfig(target_modules=["q_proj"])), "does not go with VERA"),
         (TemporalHeadConfig(method=AdaLoraConfig(total_step=9, target_modules=["q_proj"])), "does not go with ADALORA"),
         (TemporalHeadConfig(method=PromptTuningConfig(num_virtual_tokens=2)), "does not go with PROMPT_TUNING"),
@@ -115,20 +115,24 @@ def test_full_fine_tuning_has_one_active_adapter():
 
 def test_several_active_adapters_add_up():
     """What two adapters add together is what each adds."""
-    for method, path in (("adapter_parallel", "vision_model.encoder.layers.0.mlp"), ("head", "visual_projection")):
+    for method, path, width, mask in (
+        ("adapter_parallel", "vision_model.encoder.layers.0.mlp", 24, ()),
+        ("head", "video_pooling", 12, (torch.ones(4, 5, dtype=torch.bool),)),
+    ):
         model = shake(create(method))
         model.add_adapter("other", ALL[method]())
         layer = model.get_base_model().get_submodule(path)
         with torch.no_grad():
             for parameter in layer.blocks["other"].parameters():
                 parameter.normal_(std=0.3)
-        hidden = torch.randn(4, 5, 24)
+        inputs = (torch.randn(4, 5, width), *mask)
+        run = layer.refine if mask else layer  # of a head, before the frames are pooled
         with torch.no_grad():
-            base = layer.base_layer(hidden)
+            base = inputs[0] if mask else layer.base_layer(*inputs)
             moves = []
             for active in ("default", "other", ["default", "other"]):
                 layer.set_adapter(active)
-                moves.append(layer.forward(hidden) - base)  # not called: a hook of the head pools frames
+                moves.append(run(*inputs) - base)
         torch.testing.assert_close(moves[2], moves[0] + moves[1], rtol=1e-4, atol=1e-5)
         assert all(move.abs().max() > 0.01 for move in moves)
 
@@ -204,13 +208,19 @@ def test_vision_and_text_towers_alone(method):
 def test_masks_make_room_for_prompts():
     causal = torch.ones(3, 3, dtype=torch.bool).tril()[None, None]
     expected = torch.ones(5, 5, dtype=torch.bool).tril()[None, None]
-    assert torch.equal(insert_into_mask(causal, 2), expected)
+    assert torch.equal(insert_into_mask(causal, 2, causal=True), expected)
     least = torch.finfo(torch.float32).min
     scores = torch.zeros(1, 1, 3, 3).masked_fill(~causal, least)
-    assert torch.equal(insert_into_mask(scores, 2), torch.zeros(1, 1, 5, 5).masked_fill(~expected, least))
-    assert torch.equal(insert_into_mask(torch.tensor([[1, 1, 0]]), 2), torch.tensor([[1, 1, 1, 1, 0]]))
-    assert insert_into_mask(None, 2) is None
+    assert torch.equal(insert_into_mask(scores, 2, causal=True), torch.zeros(1, 1, 5, 5).masked_fill(~expected, least))
+    assert torch.equal(insert_into_mask(torch.tensor([[1, 1, 0]]), 2, causal=True), torch.tensor([[1, 1, 1, 1, 0]]))
+    assert insert_into_mask(None, 2, causal=True) is None
     with pytest.raises(TypeError, match=r"mask of 2 or 4 dimensions, got \(3, 3, 3\)"):
-        insert_into_mask(torch.ones(3, 3, 3), 2)
+        insert_into_mask(torch.ones(3, 3, 3), 2, causal=True)
     with pytest.raises(TypeError, match="got str"):
-        insert_into_mask("causal", 2)
+        insert_into_mask("causal", 2, causal=True)
+
+
+def test_masks_of_a_tower_that_is_not_causal_make_room_for_prompts():
+    padded = torch.tensor([True, True, False])[None, None, None].expand(1, 1, 3, 3)
+    expected = torch.tensor([True, True, True, True, False])[None, None, None].expand(1, 1, 5, 5)
+    assert torch.equal(insert_into_mask(padded, 2, causal=False), expected)

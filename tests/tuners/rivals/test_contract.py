@@ -135,10 +135,11 @@ class TestContract:
             assert "text_projection.modules_to_save.default.weight" in clip.state_dict()
         unloaded = model.unload()
         assert unloaded is clip
-        assert dict(unloaded.named_modules()) == modules
-        assert_equal(unloaded.state_dict(), state)
         hooks = sum(len(module._forward_pre_hooks) + len(module._forward_hooks) for module in clip.modules())
         assert (hooks == 0) == (method in OURS)  # PEFT's got theirs by `enable_video`
+        disable_video(unloaded)
+        assert dict(unloaded.named_modules()) == modules
+        assert_equal(unloaded.state_dict(), state)
         get_peft_model(unloaded, ALL[method](), adapter_name="again")
 
     def test_merging_is_refused_with_a_reason_or_changes_nothing(self, method):
@@ -146,7 +147,7 @@ class TestContract:
         expected = logits(model)
         if method not in MERGES:
             for call in (model.merge_adapter, model.merge_and_unload):
-                with pytest.raises(ValueError, match="not linear and cannot be merged into CLIP"):
+                with pytest.raises(ValueError, match="not linear and cannot be merged into the model"):
                     call()
             assert torch.equal(logits(model), expected)
             return

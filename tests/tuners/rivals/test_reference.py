@@ -65,7 +65,7 @@ def steps(method, model):
 def test_values_and_gradients_are_the_formulas(method):
     model, plain, inputs = shake(create(method)), tiny_clip(), batch()
     of_tower = steps(method, model)
-    head = model.visual_projection.temporal_head_block["default"] if method == "head" else None
+    head = model.video_pooling.temporal_head_block["default"] if method == "head" else None
     videos, captions = [], []
     for row in range(3):
         frames = inputs["pixel_values"][row][inputs["frame_mask"][row].bool()]
@@ -142,6 +142,6 @@ def test_head_from_clip_copies_clip_itself_under_any_method(method):
     fc1 = clip.text_model.encoder.layers[1].mlp.fc1.weight
     head = TemporalHeadConfig(num_layers=2, init="clip", method=None if method is None else ALL[method]())
     model = get_peft_model(clip, head)
-    own = model.visual_projection.temporal_head_block["default"].layers[1]
+    own = model.video_pooling.temporal_head_block["default"].layers[1]
     assert torch.equal(own.fc1.weight, fc1)
     assert own.attention.num_heads == 2
