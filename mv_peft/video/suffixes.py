@@ -55,7 +55,7 @@ def find_videos(folder: str | os.PathLike) -> list[Path]:
     return paths
 
 
-def walk_files(folder: str | os.PathLike) -> Iterator[str]:
+def walk_files(folder: Path) -> Iterator[str]:
     """List the files in a folder and its subfolders by their paths relative to it, sorted folder by folder.
 
     Hidden files and folders are left out. Links are followed, but never in a circle.
