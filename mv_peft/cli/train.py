@@ -209,6 +209,8 @@ def _method(args: argparse.Namespace, clip: CLIPModel) -> tuple[PeftConfig | Non
     given = {name: getattr(args, name) for name in limits if getattr(args, name) is not None}
     config: Any
     if args.method == "mv_adapter":
+        if args.preset is None and args.dataset not in PRESETS:
+            given = {name: limit for name, limit in limits.items() if name not in dict(args.settings)} | given
         args.settings = [*args.settings, *given.items()]
         config = mv_adapter_config(args, args.dataset if args.dataset in PRESETS else None)
         limits = {name: getattr(config, name) for name in limits}
