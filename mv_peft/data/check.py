@@ -71,7 +71,7 @@ def read_videos(paths: Iterable[Path], num_threads: int = 1) -> dict[Path, float
 
     def seconds_of(path: Path) -> float | VideoDecodeError:
         try:
-            return float(read_frames(path, 2, "clip4clip").pts_seconds[-1])
+            return float(read_frames(path, 2, "clip4clip").pts_seconds[-1])  # the first frame and the last
         except VideoDecodeError as err:
             return err
 

@@ -175,7 +175,7 @@ def test_an_unreadable_video_is_an_error_unless_it_is_skipped(msvd, tmp_path, ca
     assert main(own) == 1
     assert "mv-peft: error: Cannot decode" in capsys.readouterr().err
     assert main([*own, "--skip-unreadable", "--output", str(tmp_path / "m.json")]) == 0
-    assert "1 videos could not be read and are in none of these figures." in capsys.readouterr().out
+    assert "1 videos could not be read and are not part of these figures." in capsys.readouterr().out
     assert written(tmp_path / "m.json")["data"]["skipped_videos"] == 1
 
 
