@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from mv_peft.retrieval import Places, recall_at
+from mv_peft.retrieval import RankCounts, recall_at
 
 from ..worlds import ClipSet
 
@@ -22,8 +22,8 @@ def caption_groups(captions: Sequence[str]) -> tuple[list[str], Tensor]:
     return unique, torch.tensor([number[caption] for caption in captions])
 
 
-def group_places(similarity: Tensor, group: Tensor) -> tuple[Places, Places]:
-    """Places where several clips have the same caption: whoever has it is a right answer.
+def group_places(similarity: Tensor, group: Tensor) -> tuple[RankCounts, RankCounts]:
+    """Rank counts where several clips have the same caption: whoever has it is a right answer.
 
     Args:
         similarity: (captions without repetition, clips).
@@ -35,10 +35,10 @@ def group_places(similarity: Tensor, group: Tensor) -> tuple[Places, Places]:
     """
     right = group == torch.arange(len(similarity))[:, None]
     best = similarity.masked_fill(~right, -torch.inf).amax(dim=1, keepdim=True)
-    t2v = Places((similarity > best).sum(1), ((similarity == best) & ~right).sum(1) + 1)
+    t2v = RankCounts((similarity > best).sum(1), ((similarity == best) & ~right).sum(1) + 1)
     v2t_similarity = similarity.T
     own = v2t_similarity.gather(1, group[:, None])
-    return t2v, Places((v2t_similarity > own).sum(1), (v2t_similarity == own).sum(1))
+    return t2v, RankCounts((v2t_similarity > own).sum(1), (v2t_similarity == own).sum(1))
 
 
 def gallery_metrics(similarity: Tensor, clips: ClipSet) -> dict[str, float]:

@@ -23,7 +23,7 @@ from mv_peft.training.record import base_facts
 from mv_peft.video import FrameSampling, VideoCache, VideoFrames, read_frames
 
 from .method import Method
-from .settings import OWN, VideoSettings
+from .settings import CUSTOM, VideoSettings
 from .training import Clock, peak_memory_mib, reset_peak_memory
 
 SAMPLING: FrameSampling = "fps_uniform"
@@ -159,7 +159,7 @@ class VideosOnDisk:
         }
 
     def _protocol(self) -> Protocol:
-        if self.settings.data == OWN:
+        if self.settings.data == CUSTOM:
             return default_protocol(self.gallery)
         split = "test" if self.settings.split == "test" else "train"
         return benchmark_protocol(self.settings.data, split, self.gallery)
@@ -181,7 +181,7 @@ class _Splits(NamedTuple):
 
 
 def _load(settings: VideoSettings) -> _Splits:
-    if settings.data == OWN:
+    if settings.data == CUSTOM:
         whole = CaptionedVideos.load(settings.root, videos=settings.videos)
         train, held_out = _carve(whole, whole, OWN_HELD_OUT)
         test, validation = _carve(whole, held_out, OWN_VALIDATION)

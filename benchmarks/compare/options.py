@@ -12,9 +12,9 @@ from mv_peft.data import BENCHMARKS
 
 from ..worlds import DATA
 from .method import load_method
-from .settings import OWN, RunSettings, VideoSettings, WorldSettings
+from .settings import CUSTOM, RunSettings, VideoSettings, WorldSettings
 
-ON_DISK = (*BENCHMARKS, OWN)
+ON_DISK = (*BENCHMARKS, CUSTOM)
 # Options for one kind of data only. Their default is None: what is given where it has no effect is refused.
 _OF_WORLDS = ("fast", "batches", "num_train_clips", "num_gallery_clips", "num_frames")
 _OF_VIDEOS = ("model", "root", "videos", "cache", "num_workers")
@@ -34,7 +34,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         worlds.add_argument(_option(name), type=int, metavar="N")
     videos = parser.add_argument_group(f"videos on disk ({', '.join(ON_DISK)})")
     videos.add_argument("--model", metavar="NAME_OR_DIR", help="the CLIP")
-    videos.add_argument("--root", type=Path, metavar="DIR", help="the annotation files; a file or folder for `own`")
+    videos.add_argument("--root", type=Path, metavar="DIR", help="the annotation files; a file or folder for `custom`")
     videos.add_argument("--videos", type=Path, metavar="DIR", help="the videos (default: below --root)")
     videos.add_argument("--cache", type=Path, metavar="CACHE", help="frames that `mv-peft cache` stored")
     videos.add_argument("--num-workers", type=int, metavar="N", help="processes that read videos")

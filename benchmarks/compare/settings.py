@@ -16,7 +16,7 @@ SIZES: dict[str, dict[str, int]] = {
     "full": {"steps": 400, "num_train_clips": 6000, "num_gallery_clips": 1000, "num_frames": 12},
     "fast": {"steps": 100, "num_train_clips": 2000, "num_gallery_clips": 400, "num_frames": 6},
 }
-OWN = "own"
+CUSTOM = "custom"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +176,7 @@ class VideoSettings(RunSettings):
     """A run on a data set of videos on disk, and a CLIP of usual size.
 
     Attributes:
-        data: One of `mv_peft.data.BENCHMARKS`, or "own".
+        data: One of `mv_peft.data.BENCHMARKS`, or "custom".
         model: The CLIP, by its folder or its name on the Hub.
         root: The annotation files; of own data a file or folder.
         videos: Folder of the videos; None for below `root`.
@@ -214,7 +214,7 @@ class VideoSettings(RunSettings):
     @property
     def group(self) -> str:
         """The data set and the CLIP, of own data their name too."""
-        data = f"{OWN}-{self.root.resolve().stem}" if self.data == OWN else self.data
+        data = f"{CUSTOM}-{self.root.resolve().stem}" if self.data == CUSTOM else self.data
         return f"{data}-{self.model_name}"
 
     @property
@@ -235,10 +235,7 @@ class VideoSettings(RunSettings):
     @property
     def published_lengths(self) -> tuple[float, int]:
         """Epochs, and pairs in a step."""
-        from mv_peft.training import TrainSettings
-        from mv_peft.training.settings import PUBLISHED_LENGTHS
-
-        return PUBLISHED_LENGTHS.get(self.data, (TrainSettings.epochs, TrainSettings.batch_size))
+        return self._published("epochs"), self._published("batch_size")
 
     def halved(self) -> VideoSettings:
         """The same with half the steps, or half the epochs where those follow from them."""

@@ -23,7 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch.nn import functional as F
 
-from mv_peft.retrieval import embedding_places, recall_at
+from mv_peft.retrieval import embedding_rank_counts, recall_at
 from mv_peft.retrieval.exact_ranks import COLUMNS, ROWS
 
 
@@ -80,15 +80,15 @@ def main() -> None:
     if not 1 <= args.targets <= args.queries:
         parser.error(f"--targets must be 1 to {args.queries}, a caption for each video at least; got {args.targets}")
     # Products and ranks at a size of no matter, so that the library's own buffers are there before memory is looked at.
-    embedding_places(*draw(3 * ROWS, 3 * ROWS, args.dim, args.noise))
+    embedding_rank_counts(*draw(3 * ROWS, 3 * ROWS, args.dim, args.noise))
     text, video, owners = draw(args.queries, args.targets, args.dim, args.noise)
     before = peak_mb()
-    t2v, v2t = embedding_places(text, video, owners)
+    t2v, v2t = embedding_rank_counts(text, video, owners)
     grown = peak_mb() - before
     bare, ranked = torch.zeros(2), torch.zeros(2)
     for _ in range(args.repeats):
         bare += seconds(lambda: products(text, video))
-        ranked += seconds(lambda: embedding_places(text, video, owners))
+        ranked += seconds(lambda: embedding_rank_counts(text, video, owners))
     print(f"{args.queries:,} captions x {args.targets:,} videos, dim {args.dim}, {torch.get_num_threads()} thread(s)")
     print(f"t2v R@1 {recall_at(t2v.ranks(), 1):.1f}, v2t R@1 {recall_at(v2t.ranks(), 1):.1f}")
     print(f"{'':8} {'wall':>8} {'CPU':>8}")

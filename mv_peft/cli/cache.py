@@ -51,8 +51,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _build(args: argparse.Namespace, given: dict) -> int:
-    from ..demo.search import find_videos
-    from ..video import CacheSettings, build_cache
+    from ..video import CacheSettings, build_cache, find_videos
 
     settings = CacheSettings(**given) if given else None
     report = build_cache(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from .data_options import OWN, add_source_options
+from ..data.custom import CUSTOM
+from .data_options import add_source_options
 
 if TYPE_CHECKING:
     from ..data.records import VideoRecord
@@ -14,7 +15,7 @@ HELP = "check a data set: what is there, what is missing, what cannot be read"
 EXAMPLES = """examples:
   mv-peft data check --dataset msrvtt --root MSRVTT
   mv-peft data check --dataset didemo --root annotations --videos /data/didemo --split test --threads 8
-  mv-peft data check --dataset own --root holiday.csv
+  mv-peft data check --dataset custom --root holiday.csv
 """
 
 
@@ -40,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     from ..data.check import check_split, format_table, read_videos
 
     _check_options(args)
-    if args.dataset == OWN:
+    if args.dataset == CUSTOM:
         splits, remarks, max_text_tokens = _own_records(args)
     else:
         splits, remarks, max_text_tokens = _benchmark_records(args)
@@ -57,18 +58,18 @@ def run(args: argparse.Namespace) -> int:
 def _check_options(args: argparse.Namespace) -> None:
     if args.no_read and args.threads is not None:
         args.refuse("`--threads` has no effect with `--no-read`. Leave one of them out.")
-    if args.dataset == OWN and args.split:
-        args.refuse("`--split` has no effect with `--dataset own`, which has none. Leave it out.")
+    if args.dataset == CUSTOM and args.split:
+        args.refuse("`--split` has no effect with `--dataset custom`, which has none. Leave it out.")
     for option, value, least in (("--threads", args.threads, 1), ("--max-text-tokens", args.max_text_tokens, 3)):
         if value is not None and value < least:
             args.refuse(f"`{option}` must be at least {least}, got {value}.")
 
 
 def _own_records(args: argparse.Namespace) -> tuple[dict[str, list[VideoRecord]], list[str], int]:
-    from ..data.custom import read_own
+    from ..data.custom import read_custom
 
-    records, silent = read_own(args.root, args.videos)
-    return {OWN: records}, [f"'{name}' has no captions in a .txt file beside it." for name in silent], 32
+    records, silent = read_custom(args.root, args.videos)
+    return {CUSTOM: records}, [f"'{name}' has no captions in a .txt file beside it." for name in silent], 32
 
 
 def _benchmark_records(args: argparse.Namespace) -> tuple[dict[str, list[VideoRecord]], list[str], int]:
@@ -89,7 +90,7 @@ def _benchmark_records(args: argparse.Namespace) -> tuple[dict[str, list[VideoRe
             remarks.append(f"{split}: {error}")
             continue
         remarks += [f"{split} {difference}." for difference in benchmark.differences(records, split)]
-        splits[split] = benchmark.caption(records, split)
+        splits[split] = benchmark.join_captions(records, split)
     if not splits:
         raise AnnotationNotFoundError("\n".join(remarks))
     return splits, remarks, benchmark.max_text_tokens

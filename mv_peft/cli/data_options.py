@@ -7,20 +7,25 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..data.benchmarks import BENCHMARKS
+from ..data.custom import CUSTOM
+
 if TYPE_CHECKING:
     from ..data import CaptionedVideos, VideoRecord
     from ..video import VideoFrames
 
-OWN = "own"
-# Written out, so that `mv-peft --help` need not import torch.
-DATASETS = ("activitynet", "didemo", "lsmdc", "msrvtt", "msvd", "vatex", OWN)
+
+def dataset_names() -> tuple[str, ...]:
+    """What `--dataset` accepts: every registered benchmark, and `custom` for other data."""
+    return (*BENCHMARKS, CUSTOM)
 
 
 def add_source_options(parser: argparse.ArgumentParser) -> None:
     """`--dataset`, `--root` and `--videos`: where annotations and videos are."""
-    parser.add_argument("--dataset", required=True, choices=DATASETS, metavar="NAME", help=", ".join(DATASETS))
+    names = dataset_names()
+    parser.add_argument("--dataset", required=True, choices=names, metavar="NAME", help=", ".join(names))
     parser.add_argument(
-        "--root", required=True, type=Path, metavar="DIR", help="the annotation files; a file or folder for `own`"
+        "--root", required=True, type=Path, metavar="DIR", help="the annotation files; a file or folder for `custom`"
     )
     parser.add_argument("--videos", type=Path, metavar="DIR", help="the videos (default: below --root)")
     parser.set_defaults(refuse=parser.error)
@@ -64,7 +69,7 @@ def load_split(args: argparse.Namespace, split: str) -> CaptionedVideos:
     from ..data import BENCHMARKS, CaptionedVideos
 
     skipped = _skipped(args)
-    if args.dataset == OWN:
+    if args.dataset == CUSTOM:
         return CaptionedVideos.load(args.root, videos=args.videos, strict=args.strict, skip_videos=skipped)
     return BENCHMARKS[args.dataset].load(args.root, split, videos=args.videos, strict=args.strict, skip_videos=skipped)
 

@@ -88,8 +88,9 @@ def _search(
 ) -> int:
     from ..demo.pretrained import FRAME_SAMPLING, TINY_CLIP
     from ..demo.report import format_search
-    from ..demo.search import find_videos, search_videos
+    from ..demo.search import search_videos
     from ..hub.video_clip import load_video_clip
+    from ..video import find_videos
 
     paths = find_videos(folder)
     if model is None:

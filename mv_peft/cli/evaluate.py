@@ -14,7 +14,8 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .data_options import OWN, add_data_options, check_data_options, frame_reader, load_split
+from ..data.custom import CUSTOM
+from .data_options import add_data_options, check_data_options, frame_reader, load_split
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +28,7 @@ EXAMPLES = """examples:
   mv-peft evaluate --model openai/clip-vit-base-patch16 --dataset msrvtt --root MSRVTT
   mv-peft evaluate --model openai/clip-vit-base-patch16 --adapter runs/msrvtt --dataset msrvtt --root MSRVTT \\
       --cache cache --output runs/msrvtt/metrics.json
-  mv-peft evaluate --model clip --adapter lora --dataset own --root holiday.csv --embeddings embeddings
+  mv-peft evaluate --model clip --adapter lora --dataset custom --root holiday.csv --embeddings embeddings
   torchrun --nproc-per-node 2 -m mv_peft evaluate --model clip --dataset msvd --root MSVD --precision bf16
 """
 # Written out, so that `mv-peft --help` need not import torch.
@@ -85,12 +86,14 @@ def _check_options(args: argparse.Namespace) -> None:
     check_data_options(args)
     if args.batch_size < 1:
         args.refuse(f"`--batch-size` must be positive, got {args.batch_size}.")
-    if args.dataset == OWN and args.split is not None:
-        args.refuse("`--split` has no effect with `--dataset own`, which has none. Leave it out.")
+    if args.dataset == CUSTOM and args.split is not None:
+        args.refuse("`--split` has no effect with `--dataset custom`, which has none. Leave it out.")
     if args.post_processing != "qb-norm" and args.query_bank is not None:
         args.refuse("`--query-bank` has no effect without `--post-processing qb-norm`. Leave it out.")
-    if args.post_processing == "qb-norm" and args.query_bank is None and args.dataset == OWN:
-        args.refuse("`--post-processing qb-norm` needs `--query-bank` with `--dataset own`, which has no train split.")
+    if args.post_processing == "qb-norm" and args.query_bank is None and args.dataset == CUSTOM:
+        args.refuse(
+            "`--post-processing qb-norm` needs `--query-bank` with `--dataset custom`, which has no train split."
+        )
 
 
 def _measure(args: argparse.Namespace, device: torch.device) -> tuple[str, dict[str, Any], RetrievalEmbeddings]:
@@ -102,7 +105,7 @@ def _measure(args: argparse.Namespace, device: torch.device) -> tuple[str, dict[
     split = args.split or "test"
     records = load_split(args, split)
     limits: dict[str, Any] = {}
-    if args.dataset != OWN:
+    if args.dataset != CUSTOM:
         benchmark = BENCHMARKS[args.dataset]
         limits = {"max_frames": benchmark.max_frames, "max_text_tokens": benchmark.max_text_tokens}
         protocol = benchmark_protocol(args.dataset, split, records)
@@ -120,7 +123,7 @@ def _measure(args: argparse.Namespace, device: torch.device) -> tuple[str, dict[
                 videos,
                 batch_size=args.batch_size,
                 num_workers=args.num_workers,
-                sampling=args.sampling,
+                frame_sampling=args.sampling,
                 read=frame_reader(args, videos) if args.cache is not None else None,
                 on_error=on_error,
             )
@@ -134,10 +137,10 @@ def _measure(args: argparse.Namespace, device: torch.device) -> tuple[str, dict[
     result = evaluate_embeddings(
         embeddings, protocol=protocol, ties=args.ties, post_processing=post_processing, query_bank=bank
     )
-    is_test = args.dataset != OWN and split == "test"
+    is_test = args.dataset != CUSTOM and split == "test"
     method = "zero-shot" if args.adapter is None else model.peft_config["default"].peft_type.value
     report = format_result(result, f"{method}, this run", published=args.dataset if is_test else None)
-    content = _content(args, result, model, processor, None if args.dataset == OWN else split)
+    content = _content(args, result, model, processor, None if args.dataset == CUSTOM else split)
     if content.get("training", {}).get("selected_on") == "test":
         report += "\nThe adapter was chosen on the TEST split, as papers do: its test figures are too good."
     if content["data"].get("synthetic"):
@@ -147,7 +150,7 @@ def _measure(args: argparse.Namespace, device: torch.device) -> tuple[str, dict[
 
 def _query_bank(args: argparse.Namespace) -> Sequence[VideoRecord]:
     bank = argparse.Namespace(**{**vars(args), "skip_videos": [], "strict": False})
-    if args.dataset == OWN:
+    if args.dataset == CUSTOM:
         bank.root, bank.videos = Path(args.query_bank), None
     return load_split(bank, args.query_bank or "train")
 

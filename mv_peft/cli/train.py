@@ -17,9 +17,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..data.custom import CUSTOM
 from ..errors import VideoDecodeError
 from .config_options import add_config_options, given_fields, mv_adapter_config
-from .data_options import OWN, add_data_options, check_data_options, frame_reader, load_split, load_splits
+from .data_options import add_data_options, check_data_options, frame_reader, load_split, load_splits
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 HELP = "train an adapter on captioned videos"
 EXAMPLES = """examples:
   mv-peft train --model openai/clip-vit-base-patch16 --dataset msrvtt --root data/msrvtt --output runs/msrvtt
-  mv-peft train --model openai/clip-vit-base-patch32 --dataset own --root holiday.csv --output runs/holiday \\
+  mv-peft train --model openai/clip-vit-base-patch32 --dataset custom --root holiday.csv --output runs/holiday \\
       --batch-size 32 --epochs 10 --learning-rate 3e-4 --precision bf16
   mv-peft train ... --output runs/msrvtt --dry-run      # what would be trained, steps, memory; trains nothing
   mv-peft train ... --output runs/msrvtt --resume       # goes on after an interruption
@@ -154,7 +155,8 @@ def _prepare(args: argparse.Namespace) -> TrainingRun:
 def _settings(args: argparse.Namespace) -> TrainSettings:
     from transformers.integrations import get_available_reporting_integrations
 
-    from ..training.settings import PUBLISHED_LENGTHS, TrainSettings
+    from ..data import BENCHMARKS, Benchmark
+    from ..training.settings import TrainSettings
 
     if args.epochs is not None and args.max_steps is not None:
         args.refuse("`--epochs` has no effect with `--max-steps`. Leave one of them out.")
@@ -168,14 +170,14 @@ def _settings(args: argparse.Namespace) -> TrainSettings:
         if name not in available:
             installed = ", ".join(available) or "nothing"
             args.refuse(f"`--report-to` names '{name}', which is not installed. Here there is: {installed}.")
-    epochs, batch_size = PUBLISHED_LENGTHS.get(args.dataset, (5, 128))
+    benchmark = BENCHMARKS.get(args.dataset, Benchmark)  # of custom data the defaults
     same = ["output", "recipe", "learning_rate", "weight_decay", "max_steps", "captions", "sampling", "seed"]
     same += ["precision", "gradient_checkpointing", "num_workers", "eval_steps", "save_steps", "select_by"]
     try:
         return TrainSettings(
             **{name: getattr(args, name) for name in same},
-            epochs=epochs if args.epochs is None else args.epochs,
-            batch_size=batch_size if args.batch_size is None else args.batch_size,
+            epochs=benchmark.epochs if args.epochs is None else args.epochs,
+            batch_size=benchmark.batch_size if args.batch_size is None else args.batch_size,
             chunk_size=args.chunk_size,
             report_to=tuple(args.report_to),
         )
@@ -188,8 +190,8 @@ def _videos(args: argparse.Namespace) -> tuple[CaptionedVideos, CaptionedVideos]
     if not args.select_on_test:
         fraction = 0.05 if args.validation_fraction is None else args.validation_fraction
         return load_split(args, "train").carve_validation(fraction)
-    if args.dataset == OWN:
-        args.refuse("`--select-on-test` needs a test split, which `--dataset own` does not have. Leave it out.")
+    if args.dataset == CUSTOM:
+        args.refuse("`--select-on-test` needs a test split, which `--dataset custom` does not have. Leave it out.")
     if args.validation_fraction is not None:
         args.refuse("`--validation-fraction` has no effect with `--select-on-test`. Leave one of them out.")
     return load_splits(args, "train", "test")
@@ -207,6 +209,8 @@ def _method(args: argparse.Namespace, clip: CLIPModel) -> tuple[PeftConfig | Non
     given = {name: getattr(args, name) for name in limits if getattr(args, name) is not None}
     config: Any
     if args.method == "mv_adapter":
+        if args.preset is None and args.dataset not in PRESETS:
+            given = {name: limit for name, limit in limits.items() if name not in dict(args.settings)} | given
         args.settings = [*args.settings, *given.items()]
         config = mv_adapter_config(args, args.dataset if args.dataset in PRESETS else None)
         limits = {name: getattr(config, name) for name in limits}
@@ -291,7 +295,7 @@ def _describe_outcome(training: TrainingRun, outcome: TrainOutcome, model: str) 
     if facts.synthetic:
         lines += ["", "The videos are rendered."]
     lines += ["", f"Adapter, processor, metrics.json, run.json{' and curve.png' * training.draws_curve}: {output}"]
-    if facts.selected_on == "validation" and facts.dataset != OWN:
+    if facts.selected_on == "validation" and facts.dataset != CUSTOM:
         lines += ["Once, on the test split: " + _evaluate_command(training, model)]
     return "\n".join(lines)
 

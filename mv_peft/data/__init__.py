@@ -1,6 +1,18 @@
-"""Annotation files and videos -> batches."""
+"""Annotation files and videos, read as batches for training."""
 
-from .benchmarks import ACTIVITYNET, BENCHMARKS, DIDEMO, LSMDC, MSRVTT, MSVD, VATEX, Benchmark, Split
+from .benchmarks import (
+    ACTIVITYNET,
+    BENCHMARKS,
+    DIDEMO,
+    LSMDC,
+    MSRVTT,
+    MSVD,
+    VATEX,
+    Benchmark,
+    PublishedRow,
+    Split,
+    register_benchmark,
+)
 from .collator import VideoCaptionCollator
 from .custom import CaptionedVideos
 from .dataset import VideoCaptionDataset
@@ -16,8 +28,10 @@ __all__ = [
     "VATEX",
     "Benchmark",
     "CaptionedVideos",
+    "PublishedRow",
     "Split",
     "VideoCaptionCollator",
     "VideoCaptionDataset",
     "VideoRecord",
+    "register_benchmark",
 ]

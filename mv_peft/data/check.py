@@ -1,4 +1,4 @@
-"""What a folder of data holds, split by split: videos that are there, that can be read, captions that are long."""
+"""A check of captioned videos, split by split: which are missing, which are unreadable, which captions are too long."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -7,28 +7,27 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..errors import VideoDecodeError
+from ..errors import VideoDecodeError, some_of
 from ..video import read_frames
-from .annotations.rows import some_of
 from .records import VideoRecord
 
-# Begin and end of a caption are tokens too, and every word is at least one.
+# The start and the end of a caption are tokens too, and every word is at least one token.
 _TOKENS_BESIDE_WORDS = 2
 
 
 @dataclass(frozen=True)
 class SplitCheck:
-    """What was found of a split.
+    """What was found in a split.
 
     Attributes:
-        split: its name.
-        num_videos: videos that the annotations name.
-        num_pairs: pairs of a video, or moment, and a caption.
-        missing: ids of the videos without a file.
-        unreadable: the reason, by id of the video.
-        seconds: from first to last frame, all readable videos together; None if they were not read.
-        num_long_captions: captions that surely lose words, having more than `max_words`.
-        max_words: how many words fit at the very most.
+        split: The name of the split.
+        num_videos: The number of videos that the annotations name.
+        num_pairs: The number of pairs of a video, or a moment in one, and a caption.
+        missing: Ids of the videos that have no file.
+        unreadable: The reason for every unreadable video, by its id.
+        seconds: The length of all readable videos together, from first to last frame; None if they were not read.
+        num_long_captions: The number of captions of more than `max_words` words, which will surely be cut off.
+        max_words: The number of words that fit at most.
     """
 
     split: str
@@ -42,33 +41,37 @@ class SplitCheck:
 
     @property
     def num_found(self) -> int:
-        """Videos that have a file, readable or not."""
+        """The number of videos that have a file, readable or not."""
         return self.num_videos - len(self.missing)
 
     @property
     def is_complete(self) -> bool:
-        """Whether every video is there and, if they were read, readable."""
+        """Whether no video is missing and, as far as videos were read, none is unreadable."""
         return not self.missing and not self.unreadable
 
     def remarks(self) -> list[str]:
-        """Sentences that name the first missing videos and the reason of every unreadable one."""
-        missing = (
-            [f"{self.split}: {len(self.missing)} videos are missing{some_of(self.missing)}."] if self.missing else []
-        )
-        return missing + [f"{self.split}: {reason}" for reason in self.unreadable.values()]
+        """Say in sentences which videos are missing, and why videos are unreadable."""
+        remarks = [f"{self.split}: {reason}" for reason in self.unreadable.values()]
+        if self.missing:
+            names = some_of(map(repr, self.missing))
+            remarks.insert(0, f"{self.split}: {len(self.missing)} videos are missing: {names}.")
+        return remarks
 
 
 def read_videos(paths: Iterable[Path], num_threads: int = 1) -> dict[Path, float | VideoDecodeError]:
-    """Seconds from first to last frame, or what is wrong with the file, for each path; both frames are decoded.
+    """Decode the first and the last frame of every video.
 
     Args:
-        paths: video files; each is read once.
-        num_threads: how many are read at a time.
+        paths: The video files; each is read once.
+        num_threads: The number of files that are read at a time.
+
+    Returns:
+        For each path the seconds from first to last frame, or the error.
     """
 
     def seconds_of(path: Path) -> float | VideoDecodeError:
         try:
-            return float(read_frames(path, 2, "clip4clip").pts_seconds[-1])
+            return float(read_frames(path, 2, "clip4clip").pts_seconds[-1])  # the first frame and the last
         except VideoDecodeError as err:
             return err
 
@@ -84,13 +87,13 @@ def check_split(
     max_text_tokens: int,
     videos: Mapping[Path, float | VideoDecodeError] | None = None,
 ) -> SplitCheck:
-    """Sum up the records of a split.
+    """Count what a split has and what is wrong with it.
 
     Args:
-        split: its name.
-        records: all of them, those without a file included.
-        max_text_tokens: limit of a caption, in tokens.
-        videos: what `read_videos` found; None if it was not asked.
+        split: The name of the split.
+        records: All its records, those without a file included.
+        max_text_tokens: The limit of a caption in tokens.
+        videos: The result of `read_videos`; None if the videos were not read.
     """
     max_words = max_text_tokens - _TOKENS_BESIDE_WORDS
     paths = {record.video_id: record.path for record in records}
@@ -111,10 +114,10 @@ def check_split(
 
 
 def format_table(checks: Sequence[SplitCheck]) -> str:
-    """A table of a line a split."""
+    """Format the checks as a table with one line per split."""
     rows = [("split", "pairs", "videos", "found", "missing", "unreadable", "seconds", "long captions")]
     for check in checks:
-        read = check.seconds is not None
+        was_read = check.seconds is not None
         rows.append(
             (
                 check.split,
@@ -122,13 +125,13 @@ def format_table(checks: Sequence[SplitCheck]) -> str:
                 f"{check.num_videos:,}",
                 f"{check.num_found:,}",
                 f"{len(check.missing):,}",
-                f"{len(check.unreadable):,}" if read else "-",
-                f"{check.seconds:,.1f}" if read else "-",
+                f"{len(check.unreadable):,}" if was_read else "-",
+                f"{check.seconds:,.1f}" if was_read else "-",
                 f"{check.num_long_captions:,} of over {check.max_words} words",
             )
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
-        "  ".join(cell.rjust(width) if place else cell.ljust(width) for place, (cell, width) in enumerate(cells))
+        "  ".join(cell.rjust(width) if column else cell.ljust(width) for column, (cell, width) in enumerate(cells))
         for cells in (zip(row, widths, strict=True) for row in rows)
     )

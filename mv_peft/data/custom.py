@@ -1,4 +1,4 @@
-"""Sets of captioned videos: the benchmarks' splits, and one's own data."""
+"""Sets of captioned videos: custom data, and what the splits of the benchmarks are loaded into."""
 
 from __future__ import annotations
 
@@ -8,27 +8,29 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import overload
 
-from ..errors import AnnotationError
+from ..errors import AnnotationError, some_of
 from .annotations.annotation_file import AnnotationFile
-from .annotations.rows import Row, make_row, read_rows, some_of
+from .annotations.rows import Row, make_row, read_rows
 from .annotations.video_folder import VideoFolder
-from .records import VideoRecord, find_videos, report
+from .records import VideoRecord, make_records, report
+
+CUSTOM = "custom"  # what the command line calls a data set that is none of the benchmarks
 
 
 class CaptionedVideos(Sequence[VideoRecord]):
-    """Videos that are there, with their captions, in the order of their annotations.
+    """Captioned videos whose files exist, in the order of their annotations.
 
     Args:
-        records: those whose `path` is None are left out and reported once.
-        name: what to call the set in messages.
-        strict: raise where a warning would report missing videos.
-        skip_videos: ids of videos to leave out: unreadable ones, for example.
+        records: The records. Those without a path are left out and reported once.
+        name: What to call the set in messages.
+        strict: Raise an error instead of a warning about missing videos.
+        skip_videos: Ids of videos to leave out, unreadable ones for example.
 
     Attributes:
-        missing: ids of the videos left out because they have no file.
+        missing: Ids of the videos that were left out because they have no file.
 
     Raises:
-        AnnotationError: no video is there; or one is missing, and `strict`.
+        AnnotationError: All videos are missing; or some are, and `strict`.
         ValueError: `skip_videos` names a video that is not in the set.
     """
 
@@ -49,13 +51,16 @@ class CaptionedVideos(Sequence[VideoRecord]):
         self.name = name
         self.records = tuple(record for record in wanted if record.path is not None)
         self.missing = tuple(dict.fromkeys(record.video_id for record in wanted if record.path is None))
+        names = some_of(map(repr, self.missing))
+        if not wanted:
+            raise AnnotationError(f"{name} has no videos{' besides those of `skip_videos`' if skipped else ''}.")
         if not self.records:
             raise AnnotationError(
-                f"No video of {name} is there, {len(self.missing)} are missing{some_of(self.missing)}."
+                f"All {len(self.missing)} videos of {name} are missing: {names}. Check the folder of the videos."
             )
         if self.missing:
             num_videos = len({record.video_id for record in wanted})
-            report(f"{name}: {len(self.missing)} of {num_videos} videos are missing{some_of(self.missing)}.", strict)
+            report(f"{name}: {len(self.missing)} of {num_videos} videos are missing: {names}.", strict)
 
     @classmethod
     def load(
@@ -66,24 +71,26 @@ class CaptionedVideos(Sequence[VideoRecord]):
         strict: bool = False,
         skip_videos: Collection[str] = (),
     ) -> CaptionedVideos:
-        """Load your own data.
+        """Load custom data.
 
         Args:
-            source: a CSV, JSON or JSONL file of `video` and `caption` (a text, or, in JSON, a list), and, for moments,
-                `start_seconds` and `end_seconds`; or a folder of videos, each with a `.txt` file of its name beside it,
-                a caption a line.
-            videos: folder that the file's names are relative to; None for the folder of the file.
-            strict: raise where a warning would report videos without a file, or without captions.
-            skip_videos: ids of videos to leave out.
+            source: A CSV, JSON or JSONL file with the columns `video` and `caption` (a text or, in JSON, a list), and,
+                for moments, `start_seconds` and `end_seconds`; or a folder of videos, each with a `.txt` file of the
+                same name beside it that has a caption on every line.
+            videos: The folder that the names in the file are relative to; None for the folder of the file.
+            strict: Raise an error instead of a warning about videos without a file or without captions.
+            skip_videos: Ids of videos to leave out.
 
         Raises:
-            AnnotationError: the file is malformed, a name leads out of the folder, no video is there, or `strict`.
-            ValueError: `videos` beside a folder, or `skip_videos` names a video that is not there.
+            AnnotationError: The file is malformed, a name leads out of the folder, or all videos are missing; or, if
+                `strict`, some videos are missing or have no captions.
+            ValueError: `videos` was given together with a folder, or `skip_videos` names a video that is not there.
         """
-        records, silent = read_own(source, videos)
+        records, uncaptioned = read_custom(source, videos)
         name = Path(source).name
-        if silent:
-            report(f"{name}: {len(silent)} videos have no captions in a .txt file{some_of(silent)}.", strict)
+        if uncaptioned:
+            names = some_of(map(repr, uncaptioned))
+            report(f"{name}: {len(uncaptioned)} videos have no captions in a .txt file: {names}.", strict)
         return cls(records, name, strict=strict, skip_videos=skip_videos)
 
     @overload
@@ -104,60 +111,69 @@ class CaptionedVideos(Sequence[VideoRecord]):
 
     @property
     def num_captions(self) -> int:
-        """How many pairs of a video and a caption there are."""
+        """The number of captions of all records together."""
         return sum(len(record.captions) for record in self.records)
 
     def carve_validation(self, fraction: float = 0.05) -> tuple[CaptionedVideos, CaptionedVideos]:
-        """Split off a validation set, to choose epochs and hyper-parameters on without looking at the test set.
+        """Split off a validation set, to choose epochs and hyper-parameters without looking at the test set.
 
-        On which side a video falls is a matter of its id alone (SHA-256): not of the order, of other videos, of the
-        platform or of the process.
+        The id of a video alone (its SHA-256) decides which part it goes to. The order, the other videos, the platform
+        and the process make no difference.
 
         Args:
-            fraction: how much of the videos to split off, on average.
+            fraction: The share of the videos to split off, on average.
 
         Returns:
-            What is left to train on, and the validation set.
+            The training set that is left, and the validation set.
 
         Raises:
-            ValueError: `fraction` is not between 0 and 1, or leaves a side empty.
+            ValueError: `fraction` is not between 0 and 1, or leaves one of the two sets empty.
         """
         if not 0 < fraction < 1:
             raise ValueError(f"`fraction` must be between 0 and 1, got {fraction}.")
         training: list[VideoRecord] = []
         validation: list[VideoRecord] = []
         for record in self.records:
-            side = validation if stable_hash(record.video_id) < fraction * 2**64 else training
-            side.append(record)
+            part = validation if stable_hash(record.video_id) < fraction * 2**64 else training
+            part.append(record)
         if not training or not validation:
-            raise ValueError(f"`fraction` {fraction} leaves a side of {len(self)} records empty. Choose another.")
+            raise ValueError(
+                f"`fraction` {fraction} leaves the {'validation' if training else 'training'} set empty, out of "
+                f"{len(self)} records. Choose another."
+            )
         return CaptionedVideos(training, f"{self.name}, training"), CaptionedVideos(
             validation, f"{self.name}, validation"
         )
 
 
 def stable_hash(text: str) -> int:
-    """64 bits of SHA-256: the same on every platform and in every process."""
+    """Hash a text to 64 bits (of its SHA-256) that are the same on every platform and in every process."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
-def read_own(source: str | os.PathLike, videos: str | os.PathLike | None = None) -> tuple[list[VideoRecord], list[str]]:
-    """Records of one's own data, see `CaptionedVideos.load`, and the videos of a folder that nothing describes.
+def read_custom(
+    source: str | os.PathLike, videos: str | os.PathLike | None = None
+) -> tuple[list[VideoRecord], list[str]]:
+    """Read the records of custom data, as `CaptionedVideos.load` describes it.
+
+    Returns:
+        The records, those without a file included, and the names of the videos in a folder that have no captions.
 
     Raises:
-        AnnotationError: the file is malformed, or a name leads out of the folder.
-        ValueError: `videos` beside a folder.
+        AnnotationError: The file is malformed, or a name leads out of the folder.
+        ValueError: `videos` was given together with a folder.
     """
     source = Path(source)
     if not source.is_dir():
         rows = read_rows(AnnotationFile(source))
-        return find_videos(rows, VideoFolder(source.parent if videos is None else videos)), []
+        return make_records(rows, VideoFolder(source.parent if videos is None else videos)), []
     if videos is not None:
         raise ValueError(f"`videos` has no effect with '{source}', a folder of videos. Leave it out.")
     folder = VideoFolder(source)
-    described = [name for name in folder if _text_file(source / name).is_file()]
-    silent = sorted(set(folder).difference(described))
-    return find_videos((row for name in described for row in _read_text(source / name, name)), folder), silent
+    captioned = [name for name in folder if _text_file(source / name).is_file()]
+    uncaptioned = sorted(set(folder).difference(captioned))
+    rows = (row for name in captioned for row in _read_text(source / name, name))
+    return make_records(rows, folder), uncaptioned
 
 
 def _text_file(video: Path) -> Path:

@@ -1,14 +1,14 @@
-"""To and from Hugging Face `datasets`, the only file that imports it.
+"""Conversion to and from Hugging Face `datasets`. No other file imports that package.
 
-One row a record, in these columns:
+Every record is one row, with these columns:
 
-| column          | type           | what it holds                                                             |
-|-----------------|----------------|---------------------------------------------------------------------------|
-| `video_id`      | string         | name of the video; written, not read: it follows from `video`             |
-| `video`         | string         | path; read also from a column of type `Video`, and relative to `videos`   |
-| `captions`      | list of string | at least one; read also from `caption`, a string                          |
-| `start_seconds` | float64        | begin of the moment, or null; may be left out                             |
-| `end_seconds`   | float64        | end of the moment, or null; may be left out                               |
+| column          | type           | content                                                                     |
+|-----------------|----------------|-----------------------------------------------------------------------------|
+| `video_id`      | string         | name of the video; written only, since it follows from `video`              |
+| `video`         | string         | path; a column of type `Video` is read too, and paths relative to `videos`  |
+| `captions`      | list of string | at least one caption; a column `caption` of strings is read too             |
+| `start_seconds` | float64        | start of the moment, or null; may be left out                               |
+| `end_seconds`   | float64        | end of the moment, or null; may be left out                                 |
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from ..errors import AnnotationError
 from .annotations.rows import END_COLUMN, START_COLUMN, Row, parse_row
 from .annotations.video_folder import VideoFolder
 from .custom import CaptionedVideos
-from .records import VideoRecord, find_videos
+from .records import VideoRecord, make_records
 
 if TYPE_CHECKING:
     import datasets
 
 
 def to_hf_dataset(records: Iterable[VideoRecord]) -> datasets.Dataset:
-    """A `datasets.Dataset` of the records, in the columns above.
+    """Make a `datasets.Dataset` of the records, with the columns above.
 
     Raises:
         ImportError: `datasets` is not installed.
@@ -58,17 +58,18 @@ def to_hf_dataset(records: Iterable[VideoRecord]) -> datasets.Dataset:
 def from_hf_dataset(
     dataset: datasets.Dataset | datasets.IterableDataset, videos: str | os.PathLike, *, strict: bool = False
 ) -> CaptionedVideos:
-    """Captioned videos from the rows of a data set; rows of the same video, or moment, become one record.
+    """Make captioned videos of the rows of a data set; all rows of a video, or of a moment in it, make one record.
 
     Args:
-        dataset: one split, in the columns above or in those of `CaptionedVideos.load`.
-        videos: folder that holds the files; paths must lie below it.
-        strict: raise where a warning would report missing videos.
+        dataset: One split, with the columns above or with those of `CaptionedVideos.load`.
+        videos: The folder of the video files, in which all paths must lie.
+        strict: Raise an error instead of a warning about missing videos.
 
     Raises:
-        AnnotationError: a row is malformed or leads out of the folder, no video is there, or `strict`.
+        AnnotationError: A row is malformed or its path leads out of the folder, or all videos are missing; or some
+            are, and `strict`.
     """
-    return CaptionedVideos(find_videos(_rows(dataset), VideoFolder(videos)), "data set", strict=strict)
+    return CaptionedVideos(make_records(_rows(dataset), VideoFolder(videos)), "data set", strict=strict)
 
 
 def _rows(dataset: datasets.Dataset | datasets.IterableDataset) -> Iterator[Row]:

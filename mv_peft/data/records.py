@@ -1,4 +1,4 @@
-"""The one record type, and how rows of annotation files become records with files."""
+"""Records, the one type for a video with its captions, made from the rows of annotation files."""
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
@@ -14,14 +14,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class VideoRecord:
-    """A video, or a moment of one, and what is said of it.
+    """A video, or a moment in one, and its captions.
 
     Attributes:
-        video_id: its name in the annotations, without suffix; the moments of a video share it.
-        path: its file; None where that is missing.
-        captions: at least one.
-        start_seconds: begin of the moment in the video; None for its beginning.
-        end_seconds: end of the moment; None for its end.
+        video_id: The name of the video in the annotations, without suffix; all moments of a video share it.
+        path: The video file; None if it is missing.
+        captions: At least one caption.
+        start_seconds: The start of the moment in the video; None for the start of the video.
+        end_seconds: The end of the moment; None for the end of the video.
     """
 
     video_id: str
@@ -31,46 +31,46 @@ class VideoRecord:
     end_seconds: float | None = None
 
 
-def find_videos(
+def make_records(
     rows: Iterable[Row],
     videos: VideoFolder,
     other_names: Callable[[str], Sequence[str]] = lambda video_id: (),
 ) -> list[VideoRecord]:
-    """One record a video, or a moment of one: the captions of its rows together, and its file.
+    """Make one record of all rows of a video, or of a moment in it, and find its file.
 
     Args:
-        rows: in the order that the records and their captions shall have.
-        videos: the folder that holds the files.
-        other_names: under which a file may lie, by video id.
+        rows: The rows, in the order in which the records and their captions are wanted.
+        videos: The folder of the video files.
+        other_names: Further names that the file of a video may have, given the video's id.
 
     Raises:
-        AnnotationError: a row's name leads out of the folder, or fits several files.
+        AnnotationError: The name in a row leads out of the folder, or matches several files.
     """
     captions: dict[tuple[str, float | None, float | None], list[str]] = {}
-    paths: dict[str, Path | None] = {}  # by name
-    path_of: dict[str, Path | None] = {}  # by video id
+    path_of_name: dict[str, Path | None] = {}
+    path_of_id: dict[str, Path | None] = {}
     for row in rows:
         try:
             video_id = videos.video_id(row.video)
-            if row.video not in paths:
+            if row.video not in path_of_name:
                 found = map(videos.find, (row.video, *other_names(video_id)))
-                paths[row.video] = next(filter(None, found), None)
+                path_of_name[row.video] = next(filter(None, found), None)
         except ValueError as err:
             raise AnnotationError(f"{row.where}: {err}") from err
-        path = paths[row.video]
-        if path_of.setdefault(video_id, path) != path:
+        path = path_of_name[row.video]
+        if path_of_id.setdefault(video_id, path) != path:
             raise AnnotationError(
-                f"{row.where}: {row.video!r} is '{path}', but '{path_of[video_id]}' has the same name. Rename one."
+                f"{row.where}: {row.video!r} is '{path}', but '{path_of_id[video_id]}' has the same name. Rename one."
             )
         captions.setdefault((video_id, row.start_seconds, row.end_seconds), []).extend(row.captions)
-    return [VideoRecord(key[0], path_of[key[0]], tuple(said), *key[1:]) for key, said in captions.items()]
+    return [VideoRecord(key[0], path_of_id[key[0]], tuple(texts), *key[1:]) for key, texts in captions.items()]
 
 
 def report(message: str, strict: bool) -> None:
-    """Log what is not as it should be in data that can be used all the same.
+    """Log a fault in the data that does not prevent its use.
 
     Raises:
-        AnnotationError: `strict`.
+        AnnotationError: If `strict`, instead of the log entry.
     """
     if strict:
         raise AnnotationError(message)

@@ -14,8 +14,6 @@ from ..encoders import MVProcessor
 from ..errors import MVPeftError, VideoDecodeError
 from .evaluation import cosine_similarity
 
-VIDEO_SUFFIXES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv"}
-
 
 @dataclass(frozen=True)
 class Hit:
@@ -38,22 +36,6 @@ class SearchResult:
     num_videos: int
     answers: dict[str, list[Hit]]
     unreadable: dict[Path, str]
-
-
-def find_videos(folder: Path) -> list[Path]:
-    """The video files in a folder and below, by suffix, in order of their paths.
-
-    Raises:
-        MVPeftError: If the folder does not exist or holds no video.
-    """
-    if not folder.is_dir():
-        raise MVPeftError(f"'{folder}' is not a folder. Pass the folder that holds the videos.")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES)
-    if not paths:
-        raise MVPeftError(
-            f"'{folder}' holds no video. Looked for {', '.join(sorted(VIDEO_SUFFIXES))}, also in subfolders."
-        )
-    return paths
 
 
 def best_hits(

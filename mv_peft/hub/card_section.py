@@ -10,15 +10,6 @@ from typing import Any
 from ..data import BENCHMARKS
 from .remote import AdapterInfo
 
-_TITLES = {
-    "activitynet": "ActivityNet Captions",
-    "didemo": "DiDeMo",
-    "lsmdc": "LSMDC",
-    "msrvtt": "MSR-VTT",
-    "msvd": "MSVD",
-    "vatex": "VATEX",
-}
-assert _TITLES.keys() == BENCHMARKS.keys()
 _DIRECTIONS = {"t2v": "text to video", "v2t": "video to text"}
 _FIGURES = ("R@1", "R@5", "R@10", "R@50", "median rank", "mean rank")
 
@@ -84,8 +75,8 @@ def method_title(adapter: AdapterInfo) -> str:
 
 
 def dataset_title(dataset: str) -> str:
-    """The name of a data set as its authors write it."""
-    return _TITLES.get(dataset, dataset)
+    """The name of a data set as its authors write it, if it is a benchmark."""
+    return BENCHMARKS[dataset].title if dataset in BENCHMARKS else dataset
 
 
 def plain(text: object) -> str:

@@ -16,9 +16,8 @@ import torch
 from peft import PeftConfig, PeftType, get_peft_model, get_peft_model_state_dict
 from transformers import PreTrainedConfig
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, some_of
 from ..runs.files import CONFIG_FILE, WEIGHTS_FILE, read_settings
-from ..tuners.mv_adapter.official_file import some
 from .folder import weight_shapes
 
 # Settings by which PEFT imports a module, reads a file or repeats layers when it builds an adapter.
@@ -83,7 +82,7 @@ def check_tensors(folder: Path, config: PeftConfig, model_class: Any, clip_confi
     if unlike:
         raise CheckpointError(
             f"The adapter in '{folder.name}' does not fit: {len(unlike)} tensors of {WEIGHTS_FILE} are missing, left "
-            f"over or of another shape than {CONFIG_FILE} and the CLIP ask for ({some(unlike)}). "
+            f"over or of another shape than {CONFIG_FILE} and the CLIP ask for ({some_of(unlike)}). "
             "Give the CLIP that it was trained on as `base_model`."
         )
 

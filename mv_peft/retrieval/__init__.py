@@ -1,13 +1,12 @@
-"""Retrieval between texts and videos: embeddings, how well they find each other, and under which protocol."""
+"""Retrieval between texts and videos: embeddings, metrics, and the protocols under which they are published."""
 
 from .embeddings import RetrievalEmbeddings
 from .encode import embed_records
 from .evaluation import RetrievalResult, evaluate_embeddings, evaluate_retrieval
-from .exact_ranks import embedding_places
-from .metrics import Places, Ties, places, ranks, recall_at, retrieval_metrics
+from .exact_ranks import embedding_rank_counts
+from .metrics import RankCounts, Ties, rank_counts, ranks, recall_at, retrieval_metrics
 from .postprocessing import DualSoftmax, QueryBankNorm, exact_similarity
 from .protocols import (
-    BENCHMARK_PROTOCOLS,
     MULTI_CAPTION,
     PAIRS,
     PARAGRAPHS,
@@ -19,27 +18,26 @@ from .protocols import (
 from .report import format_result
 
 __all__ = [
-    "BENCHMARK_PROTOCOLS",
     "MULTI_CAPTION",
     "PAIRS",
     "PARAGRAPHS",
     "PROTOCOLS",
     "DualSoftmax",
-    "Places",
     "Protocol",
     "QueryBankNorm",
+    "RankCounts",
     "RetrievalEmbeddings",
     "RetrievalResult",
     "Ties",
     "benchmark_protocol",
     "default_protocol",
     "embed_records",
-    "embedding_places",
+    "embedding_rank_counts",
     "evaluate_embeddings",
     "evaluate_retrieval",
     "exact_similarity",
     "format_result",
-    "places",
+    "rank_counts",
     "ranks",
     "recall_at",
     "retrieval_metrics",

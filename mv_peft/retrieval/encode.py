@@ -31,7 +31,7 @@ def embed_records(
     *,
     batch_size: int = 32,
     num_workers: int = 0,
-    sampling: FrameSampling | None = None,
+    frame_sampling: FrameSampling | None = None,
     read: Callable[..., VideoFrames] | None = None,
     on_error: Literal["raise", "skip"] = "raise",
     progress: bool = True,
@@ -48,7 +48,7 @@ def embed_records(
         records: `CaptionedVideos`, or any records whose `path` is there; each is a video.
         batch_size: Videos, and captions, at a time.
         num_workers: Processes that read and preprocess videos.
-        sampling: Which frames; None for the processor's rule.
+        frame_sampling: Which frames; None for the processor's rule.
         read: Takes the place of `mv_peft.video.read_frames`: a cache's, for example.
         on_error: "raise" for the first video that cannot be read; "skip" leaves it out, with its captions, and reports.
         progress: Whether to show a bar, on the main process.
@@ -69,7 +69,7 @@ def embed_records(
             raise ValueError(f"Video {record.video_id!r} has no path. Leave it out, as `CaptionedVideos` does.")
     texts = list(dict.fromkeys(caption for record in records for caption in record.captions))
     clips = list(dict.fromkeys(map(_clip_of, records)))
-    dataset = _Clips(clips, processor, sampling or processor.frame_sampling, read)
+    dataset = _Clips(clips, processor, frame_sampling or processor.frame_sampling, read)
     share = _Share(batch_size, stop_at_failure=on_error == "raise")
     shown = progress and share.rank == 0
     with (

@@ -1,4 +1,4 @@
-"""How well a model retrieves captioned videos, under a protocol that has a name."""
+"""Evaluation of a model on captioned videos, under a named protocol."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ..encoders import MVProcessor
 from ..video import FrameSampling, VideoFrames
 from .embeddings import RetrievalEmbeddings
 from .encode import embed_records
-from .exact_ranks import embedding_places
-from .metrics import Ties, check_ties, direction_metrics, similarity_places
+from .exact_ranks import embedding_rank_counts
+from .metrics import Ties, check_ties, direction_metrics, similarity_rank_counts
 from .postprocessing import DualSoftmax, PostProcessing, QueryBankNorm, exact_similarity
 from .protocols import MULTI_CAPTION, PAIRS, Protocol
 
@@ -24,13 +24,13 @@ class RetrievalResult:
     """What was measured, and how.
 
     Attributes:
-        metrics: The figures of `retrieval_metrics`.
-        protocol: What was asked, and what counted as found.
-        ties: How equally near targets were counted.
-        post_processing: What was done to the similarities; None: nothing.
-        num_videos: Videos in the gallery.
-        num_captions: Captions in the gallery.
-        skipped: Ids of videos that could not be read and are in none of the figures.
+        metrics: The metrics, as `retrieval_metrics` names them.
+        protocol: What the queries were, and what counted as found.
+        ties: How ties were treated.
+        post_processing: What was done to the similarities; None for nothing.
+        num_videos: The number of videos in the gallery.
+        num_captions: The number of captions in the gallery.
+        skipped: Ids of videos that could not be read and are not part of the metrics.
     """
 
     metrics: dict[str, float]
@@ -43,13 +43,13 @@ class RetrievalResult:
 
     @property
     def label(self) -> str:
-        """Name of the protocol, with whatever makes figures incomparable with those of others."""
+        """The name of the protocol, followed by anything that makes the metrics incomparable with others."""
         ties = "" if self.ties == "strict" else f", {self.ties} ties"
         processing = "" if self.post_processing is None else f" + {self.post_processing.name}"
         return f"{self.protocol.name}{processing}{ties}"
 
     def to_dict(self) -> dict[str, Any]:
-        """For `metrics.json`: schema, data, protocol and metrics."""
+        """Return the schema, data, protocol and metrics for `metrics.json`."""
         processing = self.post_processing
         data: dict[str, Any] = {"videos": self.num_videos, "captions": self.num_captions}
         if self.skipped:
@@ -80,32 +80,33 @@ def evaluate_retrieval(
     ties: Ties = "strict",
     batch_size: int = 32,
     num_workers: int = 0,
-    sampling: FrameSampling | None = None,
+    frame_sampling: FrameSampling | None = None,
     read: Callable[..., VideoFrames] | None = None,
     on_error: Literal["raise", "skip"] = "raise",
     progress: bool = True,
 ) -> RetrievalResult:
-    """Embeds captioned videos and measures retrieval among them, in one process or over all of them.
+    """Embed captioned videos and measure retrieval among them.
 
-    Post-processing is for `evaluate_embeddings`, on what `embed_records` gives.
+    This is `embed_records` followed by `evaluate_embeddings`, and takes the arguments of both except those of
+    post-processing. It runs in one process, or in all of torch.distributed, with the same result.
 
     Args:
-        model: As `embed_records`.
-        processor: As `embed_records`.
-        records: As `embed_records`.
-        protocol: None: `PAIRS` if every video has one caption, else `MULTI_CAPTION`.
-        ties: As `Places.ranks`.
-        batch_size: As `embed_records`.
-        num_workers: As `embed_records`.
-        sampling: As `embed_records`.
-        read: As `embed_records`.
-        on_error: As `embed_records`.
-        progress: As `embed_records`.
+        model: A dual encoder that takes videos.
+        processor: Its processor.
+        records: The captioned videos.
+        protocol: What to measure; None for `PAIRS` if every video has one caption, and `MULTI_CAPTION` otherwise.
+        ties: How to treat ties, see `RankCounts.ranks`.
+        batch_size: The number of videos, or of captions, that are embedded at a time.
+        num_workers: The number of processes that read videos.
+        frame_sampling: Which frames of a video to take; None for the processor's rule.
+        read: What to read frames with instead of `mv_peft.video.read_frames`, a cache's `read_frames` for example.
+        on_error: Whether to raise an error for an unreadable video, or to "skip" it, with its captions, and report it.
+        progress: Whether to show a progress bar.
 
     Raises:
         VideoDecodeError: A video cannot be read, and `on_error` is "raise".
-        MVPeftError: None can be read.
-        ValueError: An argument makes no sense, the protocol does not fit the captions, or the model gives NaN.
+        MVPeftError: None of the videos can be read.
+        ValueError: An argument is invalid, the protocol does not fit the captions, or an embedding is not finite.
 
     Example:
         >>> evaluate_retrieval(model, processor, MSRVTT.load("msrvtt", "test")).metrics["t2v R@1"]
@@ -117,7 +118,7 @@ def evaluate_retrieval(
         records,
         batch_size=batch_size,
         num_workers=num_workers,
-        sampling=sampling,
+        frame_sampling=frame_sampling,
         read=read,
         on_error=on_error,
         progress=progress,
@@ -133,19 +134,19 @@ def evaluate_embeddings(
     post_processing: PostProcessing | None = None,
     query_bank: RetrievalEmbeddings | None = None,
 ) -> RetrievalResult:
-    """Measures retrieval among embeddings.
+    """Measure retrieval among embeddings.
 
-    Without post-processing the similarities are counted block by block and never held as a whole; with it they are.
+    Without post-processing, ranks are counted block by block; with it, the whole similarity matrix is in memory.
 
     Args:
-        embeddings: What to measure.
-        protocol: None: `PAIRS` if every video has one caption, else `MULTI_CAPTION`.
-        ties: As `Places.ranks`.
-        post_processing: `DualSoftmax` or `QueryBankNorm`. From video to text, videos are the queries.
-        query_bank: Training captions and videos, for `QueryBankNorm`.
+        embeddings: The embeddings of the captions and the videos.
+        protocol: What to measure; None for `PAIRS` if every video has one caption, and `MULTI_CAPTION` otherwise.
+        ties: How to treat ties, see `RankCounts.ranks`.
+        post_processing: `DualSoftmax` or `QueryBankNorm`, applied in both directions.
+        query_bank: Embeddings of training captions and videos, for `QueryBankNorm`.
 
     Raises:
-        ValueError: `query_bank` is missing or without effect, the protocol does not fit the captions, ties are unknown,
+        ValueError: `query_bank` is missing or has no effect, the protocol does not fit the captions, `ties` is unknown,
             or an embedding is not finite.
     """
     check_ties(ties)
@@ -160,7 +161,7 @@ def evaluate_embeddings(
     if protocol is None:
         protocol = PAIRS if len(embeddings.captions) == len(embeddings.video_ids) else MULTI_CAPTION
     protocol.check(video_of_caption)
-    t2v, v2t = embedding_places(embeddings.text_embeds, embeddings.video_embeds, video_of_caption)
+    t2v, v2t = embedding_rank_counts(embeddings.text_embeds, embeddings.video_embeds, video_of_caption)
     if post_processing is not None:
         similarity = exact_similarity(embeddings.text_embeds, embeddings.video_embeds)
         if isinstance(post_processing, DualSoftmax):
@@ -171,7 +172,7 @@ def evaluate_embeddings(
                 post_processing.apply(similarity, exact_similarity(query_bank.text_embeds, embeddings.video_embeds)),
                 post_processing.apply(similarity.T, exact_similarity(query_bank.video_embeds, embeddings.text_embeds)),
             )
-        t2v, v2t = similarity_places(*matrices, video_of_caption)
+        t2v, v2t = similarity_rank_counts(*matrices, video_of_caption)
     return RetrievalResult(
         metrics=direction_metrics("t2v", t2v, ties) | direction_metrics("v2t", v2t, ties),
         protocol=protocol,

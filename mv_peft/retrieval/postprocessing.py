@@ -1,7 +1,7 @@
-"""Ways to re-weigh similarities after the fact, which papers report and which are off by default.
+"""Post-processing of similarities that some papers report, and that is off by default.
 
-Both look at more than the query and the gallery: dual softmax at all other test queries, query-bank normalisation at
-queries from training. Results with them are not comparable with results without, and are labelled.
+Both methods use more than the query and the gallery: dual softmax uses all other test queries, and query-bank
+normalisation uses queries from training. Results with and without them are not comparable, and are labelled.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from torch import Tensor
 class DualSoftmax:
     """s'(q, g) = s(q, g) * softmax over all test queries q of s(q, g) / temperature.
 
-    A target that many queries are near to counts less for each of them.
+    A target that is similar to many queries counts less for each of them.
 
     Attributes:
-        temperature: Of cosines; 0.01 is the inverse of the factor that CLIP's logits have at the end of its training.
+        temperature: Divides the cosines; 0.01 is the inverse of CLIP's logit scale at the end of its training.
     """
 
     temperature: float = 0.01
@@ -37,13 +37,13 @@ class DualSoftmax:
             raise ValueError(f"`temperature` must be positive, got {self.temperature}.")
 
     def apply(self, similarity: Tensor) -> Tensor:
-        """The similarities re-weighed.
+        """Multiply similarities by their softmax over the queries.
 
         Args:
-            similarity: (queries, targets), of one direction.
+            similarity: The similarities of one direction, (queries, targets).
 
         Returns:
-            (queries, targets), float64: in float32 the softmax underflows to ties.
+            (queries, targets), float64, because in float32 the softmax underflows to ties.
         """
         similarity = similarity.double()
         return similarity * (similarity / self.temperature).softmax(dim=0)
@@ -51,14 +51,14 @@ class DualSoftmax:
 
 @dataclass(frozen=True)
 class QueryBankNorm:
-    """s'(q, g) = exp(beta s(q, g)) / sum over the bank's queries b of exp(beta s(b, g)), where q asks for a hub.
+    """s'(q, g) = exp(beta s(q, g)) / sum over the bank's queries b of exp(beta s(b, g)), if q's best target is a hub.
 
-    That is the inverted softmax; dynamic, it is applied to those queries only whose nearest target is the nearest of
-    some query of the bank too.
+    This is the inverted softmax. If it is dynamic, it is applied only to queries whose best target is a hub, which
+    means that it is the best target of some query in the bank too.
 
     Attributes:
-        beta: The published 20.
-        dynamic: False: the inverted softmax for every query.
+        beta: The inverse temperature; 20 is the published value.
+        dynamic: Whether to leave the other queries as they are; False applies the inverted softmax to every query.
     """
 
     beta: float = 20.0
@@ -77,17 +77,17 @@ class QueryBankNorm:
             raise ValueError(f"`beta` must be positive, got {self.beta}.")
 
     def apply(self, similarity: Tensor, bank: Tensor) -> Tensor:
-        """The similarities normalised.
+        """Normalise similarities over the queries of a bank.
 
         Args:
-            similarity: (queries, targets), of one direction.
-            bank: (bank queries, targets).
+            similarity: The similarities of one direction, (queries, targets).
+            bank: The similarities of the bank's queries to the same targets, (bank queries, targets).
 
         Returns:
-            (queries, targets), float64. Values of different queries are not comparable, since some are normalised.
+            (queries, targets), float64. Values of different queries are not comparable, since only some are normalised.
 
         Raises:
-            ValueError: If the bank has other targets.
+            ValueError: If the bank has another number of targets.
         """
         if bank.ndim != 2 or 0 in bank.shape or bank.shape[1] != similarity.shape[1]:
             raise ValueError(
@@ -108,10 +108,10 @@ POST_PROCESSING: dict[str, type[PostProcessing]] = {kind.name: kind for kind in 
 
 
 def exact_similarity(text_embeds: Tensor, video_embeds: Tensor) -> Tensor:
-    """Dot products, all of them, in which equal vectors have equal scores wherever they stand.
+    """Compute the whole matrix of dot products, in which equal vectors have equal scores wherever they are.
 
-    Each number is cut into two of 20 bits below the largest one: products and sums of those are exact in float64 up to
-    a dim of 4096, so that a library's order of summation makes no difference. What is cut off is below 1e-12.
+    Every number is split into two numbers of 20 bits. Their products and sums are exact in float64 up to a dim of 4096,
+    so the order in which a library adds them makes no difference. The bits that are dropped are below 1e-12.
 
     Args:
         text_embeds: (captions, dim).
@@ -127,7 +127,7 @@ def exact_similarity(text_embeds: Tensor, video_embeds: Tensor) -> Tensor:
 
 def _split(embeds: Tensor) -> tuple[Tensor, Tensor]:
     embeds = embeds.double()
-    # A power of two, so that nothing is rounded but where it is cut.
+    # A power of two, so that scaling rounds nothing.
     unit = 2.0 ** (embeds.abs().amax().clamp(min=1e-30).log2().ceil() - 20)
     high = (embeds / unit).round() * unit
     low = ((embeds - high) / unit * 2.0**20).round() * unit * 2.0**-20

@@ -1,23 +1,24 @@
-"""A result as a table, with the published rows of its data set beside it."""
+"""A result as a table, beside the figures that are published for its benchmark."""
 
 from __future__ import annotations
 
+from ..data import BENCHMARKS
 from .evaluation import RetrievalResult
-from .published import PUBLISHED, PUBLISHED_SOURCE
 
 _FIGURES = ("R@1", "R@5", "R@10", "R@50", "median rank", "mean rank")
 _HEADS = ("R@1", "R@5", "R@10", "R@50", "median", "mean")
 
 
 def format_result(result: RetrievalResult, label: str = "this run", *, published: str | None = None) -> str:
-    """A line a direction, and below it what others published.
+    """Format a result as a table with one line per direction, followed by the published figures.
 
     Args:
         result: What was measured.
-        label: What to call it.
-        published: A benchmark whose published figures to quote: where the test was measured; others are not comparable.
+        label: What to call it in the table.
+        published: The benchmark whose published figures to quote. Those are figures of its test split, and results on
+            other splits are not comparable with them.
     """
-    quoted = PUBLISHED.get(published or "", ())
+    quoted = () if published is None else BENCHMARKS[published].published
     width = max(map(len, [label, *(f"{row.method} [quoted]" for row in quoted)]))
     lines = []
     for direction, title in (("t2v", "text to video"), ("v2t", "video to text")):
@@ -34,9 +35,9 @@ def format_result(result: RetrievalResult, label: str = "this run", *, published
         "recall in per cent, ranks from 1."
     )
     if result.skipped:
-        lines.append(f"{len(result.skipped)} videos could not be read and are in none of these figures.")
-    if quoted:
-        lines.append(f"[quoted] was not measured here: {PUBLISHED_SOURCE}.")
-        if result.post_processing is not None:
-            lines.append("The quoted figures are without post-processing.")
+        lines.append(f"{len(result.skipped)} videos could not be read and are not part of these figures.")
+    for source in dict.fromkeys(row.source for row in quoted):
+        lines.append(f"[quoted] was not measured here: {source}.")
+    if quoted and result.post_processing is not None:
+        lines.append("The quoted figures are without post-processing.")
     return "\n".join(lines)

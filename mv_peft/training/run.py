@@ -234,7 +234,7 @@ class TrainingRun:
             self.validation,
             batch_size=self.settings.eval_batch_size,
             num_workers=self.settings.num_workers,
-            sampling=self.settings.sampling,
+            frame_sampling=self.settings.sampling,
             read=self._read,
             progress=False,
         )

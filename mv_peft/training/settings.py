@@ -12,9 +12,6 @@ from ..retrieval.metrics import RECALLS
 from ..video import FrameSampling
 from .recipes import RECIPES
 
-# Epochs and pairs in a step, where the published ones are not 5 and 128 (arXiv 2301.07868).
-PUBLISHED_LENGTHS = {"activitynet": (15, 64), "didemo": (15, 64)}
-
 # Figures that are the better the higher they are.
 SELECTABLE = tuple(f"{direction} R@{k}" for direction in ("t2v", "v2t") for k in RECALLS)
 

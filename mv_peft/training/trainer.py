@@ -15,13 +15,12 @@ from torch.utils.data import Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState
 from transformers.trainer_utils import TrainOutput, get_last_checkpoint
 
-from ..errors import TrainingError
+from ..errors import TrainingError, some_of
 from .arguments import RetrievalTrainingArguments
 from .gradient_cache import cached_step
 from .loss import PairLoss, freeze_logit_scale, pair_loss
 
 VIDEO_IDS = "video_ids"  # of a batch, beside what the model takes
-NUM_NAMED = 8
 
 
 class RetrievalTrainer(Trainer):
@@ -155,11 +154,9 @@ class RetrievalTrainer(Trainer):
 
     def not_a_number(self, what: str, value: Tensor) -> TrainingError:
         """The error that ends the training; every process must come here, since all name their videos."""
-        names = gather_object(self._video_ids)
-        shown = ", ".join(map(repr, names[:NUM_NAMED])) or "unknown"
-        more = f" and {len(names) - NUM_NAMED} more" if len(names) > NUM_NAMED else ""
+        names = some_of(map(repr, gather_object(self._video_ids))) or "unknown"
         return TrainingError(
-            f"The {what} is {float(value)} at step {self.state.global_step + 1}. The batch's videos: {shown}{more}. "
+            f"The {what} is {float(value)} at step {self.state.global_step + 1}. The batch's videos: {names}. "
             "Look at those, or lower the learning rate; in fp16, try bf16."
         )
 

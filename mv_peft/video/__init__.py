@@ -7,6 +7,7 @@ from .frames import VideoFrames
 from .load_videos import LoadedVideos, load_videos
 from .reader import read_frames
 from .sampling import FrameSampling, sample_frames
+from .suffixes import find_videos
 from .writer import write_video
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "VideoCache",
     "VideoFrames",
     "build_cache",
+    "find_videos",
     "load_videos",
     "read_frames",
     "sample_frames",

@@ -6,13 +6,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from ..errors import VideoDecodeError
+from ..errors import VideoDecodeError, some_of
 from .frames import VideoFrames
 from .reader import read_frames
 
 logger = logging.getLogger(__name__)
-
-_NAMED_IN_REPORT = 5
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -63,7 +61,5 @@ def load_videos(
             videos.append(None)
             skipped[os.fsdecode(path)] = str(err)
     if skipped:
-        names = ", ".join(map(repr, list(skipped)[:_NAMED_IN_REPORT]))
-        more = ", ..." if len(skipped) > _NAMED_IN_REPORT else ""
-        logger.warning("Skipped %d of %d videos: %s%s.", len(skipped), len(videos), names, more)
+        logger.warning("Skipped %d of %d videos: %s.", len(skipped), len(videos), some_of(map(repr, skipped)))
     return LoadedVideos(tuple(videos), skipped)

@@ -24,7 +24,7 @@ from benchmarks.compare.tables import render_group
 from benchmarks.compare.training import _fields, build
 from benchmarks.compare.tune import TUNING_SEED, tune
 from mv_peft import enable_video
-from mv_peft.cli.data_options import DATASETS
+from mv_peft.cli.data_options import dataset_names
 from mv_peft.data import BENCHMARKS, MSRVTT
 from mv_peft.data.custom import stable_hash
 from mv_peft.demo.pretrained import TINY_CLIP, load_tiny_clip
@@ -281,7 +281,7 @@ def test_the_suite_tunes_and_runs_what_is_not_there(root, tmp_path, monkeypatch,
 
 
 def test_splits_have_no_video_in_common(root, own):
-    for chosen in (settings(root), settings(own, data="own", videos=root / "all")):
+    for chosen in (settings(root), settings(own, data="custom", videos=root / "all")):
         test, tuned = VideosOnDisk(chosen), VideosOnDisk(replace(chosen, split="validation"))
         splits = [names_of(videos) for videos in (test.train_videos, test.validation, test.gallery)]
         assert sum(map(len, splits)) == len(set.union(*splits))
@@ -296,9 +296,9 @@ def test_splits_have_no_video_in_common(root, own):
 
 
 def test_own_videos(root, own):
-    chosen = settings(own, "mv_adapter+head", data="own", videos=root / "all", steps=1)
+    chosen = settings(own, "mv_adapter+head", data="custom", videos=root / "all", steps=1)
     result = run(chosen)
-    assert chosen.group == "own-holiday-tiny_clip"
+    assert chosen.group == "custom-holiday-tiny_clip"
     assert result["config"]["protocol"] == "pairs"
     assert result["config"]["num_gallery_clips"] == len(VideosOnDisk(chosen).gallery) >= 2
     assert result["metrics"]["retrieval"]["v2t R@50"] == 100.0
@@ -333,12 +333,12 @@ def test_frames_come_out_of_a_cache(root, tmp_path, read, monkeypatch):
 
 
 def test_every_data_set_that_can_be_trained_on_has_its_own_results(root, own):
-    assert set(ON_DISK) == set(DATASETS)
+    assert set(ON_DISK) == set(dataset_names())
     of_hub = settings(root, model="openai/clip-vit-base-patch16")
     assert of_hub.group == "msrvtt-clip-vit-base-patch16"
     assert "--model openai/clip-vit-base-patch16 --root ..." in command_of(of_hub)
     assert settings(root).group == GROUP
-    assert settings(own, data="own").group == "own-holiday-tiny_clip"
+    assert settings(own, data="custom").group == "custom-holiday-tiny_clip"
     assert WorldSettings(method="lora", size="fast").group == "shapes-fast"
 
 
@@ -350,9 +350,9 @@ def test_lengths_are_those_that_were_published(root):
     assert VideosOnDisk(settings(root, steps=0).halved().halved()).steps == 5
     assert [VideosOnDisk(settings(root, steps=steps).halved()).steps for steps in (7, 1)] == [3, 1]
     assert settings(root, data="didemo").published_lengths == (15, 64)
-    assert settings(root, data="own").published_lengths == (5, 128)
+    assert settings(root, data="custom").published_lengths == (5, 128)
     assert settings(root, data="activitynet").num_frames == BENCHMARKS["activitynet"].max_frames == 32
-    assert (settings(root, data="own").num_frames, settings(root, data="own").max_text_tokens) == (12, 32)
+    assert (settings(root, data="custom").num_frames, settings(root, data="custom").max_text_tokens) == (12, 32)
     with pytest.raises(ValueError, match="16 pairs of a video and a caption do not fill a batch of 128"):
         VideosOnDisk(settings(root, batch_size=0))
 
@@ -452,7 +452,10 @@ def test_a_curve_has_some_twenty_points():
         (["--data", "shapes", "--root", "msrvtt"], "`--root` has no effect with `--data shapes`. Leave it out"),
         (["--num-workers", "2"], "`--num-workers` has no effect with `--data shapes`."),
         (["--data", "msrvtt", "--model", "clip"], "`--data msrvtt` needs `--root`. Give the place of the annotations."),
-        (["--data", "own", "--root", "x.csv"], "`--data own` needs `--model`. Give the name or folder of a CLIP."),
+        (
+            ["--data", "custom", "--root", "x.csv"],
+            "`--data custom` needs `--model`. Give the name or folder of a CLIP.",
+        ),
         (["--data", "msvd", "--fast"], "`--fast` has no effect with `--data msvd`. Leave it out; it is for rendered"),
         (["--data", "msvd", "--batches", "random"], "`--batches` has no effect with `--data msvd`."),
         (["--data", "msvd", "--num-frames", "4"], "`--num-frames` has no effect with `--data msvd`."),
@@ -473,6 +476,6 @@ def test_too_few_videos(root, tmp_path):
     for name in ("a", "b"):
         (tmp_path / f"{name}.mp4").touch()
     with pytest.raises(ValueError, match="The 2 videos of own.csv are too few to set 10% of them aside. Give more."):
-        VideosOnDisk(settings(tmp_path / "own.csv", data="own"))
+        VideosOnDisk(settings(tmp_path / "own.csv", data="custom"))
     with pytest.raises(ValueError, match="'zero-shot' trains nothing"):
         tune(settings(root, "zero-shot", learning_rate=None))

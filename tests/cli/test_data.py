@@ -8,9 +8,10 @@ import re
 import numpy as np
 import pytest
 
-from mv_peft.cli.data_options import DATASETS, OWN
+from mv_peft.cli.data_options import dataset_names
 from mv_peft.cli.main import main
 from mv_peft.data import BENCHMARKS
+from mv_peft.data.custom import CUSTOM
 from mv_peft.video import write_video
 
 
@@ -50,10 +51,10 @@ def test_one_split_without_reading(msvd, capsys):
 
 def test_own_data_and_threads(msvd, capsys):
     (msvd / "own.csv").write_text("video,caption\na_0_1,one\nb_0_1,two\n")
-    assert main(["data", "check", "--dataset", "own", "--root", str(msvd / "own.csv"), "--threads", "2"]) == 0
-    assert capsys.readouterr().out.splitlines()[1].split()[:7] == ["own", "2", "2", "2", "0", "0", "2.0"]
+    assert main(["data", "check", "--dataset", "custom", "--root", str(msvd / "own.csv"), "--threads", "2"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[:7] == ["custom", "2", "2", "2", "0", "0", "2.0"]
     (msvd / "a_0_1.txt").write_text("one\n")
-    assert main(["data", "check", "--dataset", "own", "--root", str(msvd)]) == 0
+    assert main(["data", "check", "--dataset", "custom", "--root", str(msvd)]) == 0
     assert "'b_0_1.mp4' has no captions in a .txt file beside it." in capsys.readouterr().out
 
 
@@ -83,7 +84,7 @@ def test_errors_of_the_world(tmp_path, capsys, arguments, message):
     ("arguments", "message"),
     [
         (["--dataset", "msrvt"], "invalid choice: 'msrvt'"),
-        (["--dataset", "own", "--split", "train"], "`--split` has no effect with `--dataset own`"),
+        (["--dataset", "custom", "--split", "train"], "`--split` has no effect with `--dataset custom`"),
         (["--dataset", "msvd", "--no-read", "--threads", "2"], "`--threads` has no effect with `--no-read`"),
         (["--dataset", "msvd", "--threads", "0"], "`--threads` must be at least 1, got 0"),
         (["--dataset", "msvd", "--max-text-tokens", "2"], "`--max-text-tokens` must be at least 3, got 2"),
@@ -96,5 +97,8 @@ def test_mistakes_in_the_arguments(tmp_path, capsys, arguments, message):
     assert message in capsys.readouterr().err
 
 
-def test_the_names_written_out_are_those_of_the_benchmarks():
-    assert [*BENCHMARKS, OWN] == list(DATASETS)
+def test_every_benchmark_can_be_named(capsys):
+    assert dataset_names() == (*BENCHMARKS, CUSTOM)
+    with pytest.raises(SystemExit):
+        main(["data", "check", "--help"])
+    assert ", ".join([*BENCHMARKS, CUSTOM]) in " ".join(capsys.readouterr().out.split())

@@ -46,7 +46,7 @@ def test_a_split_of_a_benchmark(msvd):
 
 def test_own_files_have_no_splits(msvd):
     for arguments in ((msvd / "own.csv",), (msvd / "own.csv", "--videos", msvd)):
-        videos = load_split(options("--dataset", "own", "--root", *arguments), "test")
+        videos = load_split(options("--dataset", "custom", "--root", *arguments), "test")
         assert [record.captions for record in videos] == [("one",), ("two",)]
 
 
@@ -86,7 +86,7 @@ def test_a_cache_that_knows_none_of_the_videos_would_have_no_effect(msvd, tmp_pa
     folder = tmp_path_factory.mktemp("others")
     write_video(folder / "c.mp4", np.zeros((13, 16, 16, 3), dtype=np.uint8))
     build_cache(folder / "cache", folder, [folder / "c.mp4"], CacheSettings(short_side=16))
-    args = options("--dataset", "own", "--root", msvd / "own.csv", "--cache", folder / "cache")
+    args = options("--dataset", "custom", "--root", msvd / "own.csv", "--cache", folder / "cache")
     with pytest.raises(CacheError, match=r"others.*holds none of these 2 videos"):
         frame_reader(args, load_split(args, "test"))
 

@@ -144,7 +144,7 @@ def test_what_is_rendered_says_so(command, tmp_path, capsys):
 
 def test_own_data_from_a_cache(msvd, tmp_path, capsys):
     build_cache(tmp_path / "cache", msvd, sorted(msvd.glob("*.mp4")), CacheSettings(short_side=32))
-    own = [*CLIP, "--dataset", "own", "--root", str(msvd / "own.csv")]
+    own = [*CLIP, "--dataset", "custom", "--root", str(msvd / "own.csv")]
     tables = []
     for more in ([], ["--cache", str(tmp_path / "cache")]):
         assert main([*own, *more]) == 0
@@ -162,7 +162,7 @@ def test_post_processing_is_labelled(command, msvd, tmp_path, capsys):
     assert "protocol: multi-caption + qb-norm;" in shown
     assert "The quoted figures are without post-processing." in shown
     assert written(tmp_path / "m.json")["protocol"]["post_processing"] == "qb-norm"
-    own = [*CLIP, "--dataset", "own", "--root", str(msvd / "own.csv"), "--post-processing", "qb-norm"]
+    own = [*CLIP, "--dataset", "custom", "--root", str(msvd / "own.csv"), "--post-processing", "qb-norm"]
     assert main([*own, "--query-bank", str(msvd / "own.csv"), "--ties", "optimistic"]) == 0
     assert "pairs + qb-norm, optimistic ties" in capsys.readouterr().out
 
@@ -171,11 +171,11 @@ def test_an_unreadable_video_is_an_error_unless_it_is_skipped(msvd, tmp_path, ca
     (tmp_path / "broken.mp4").write_bytes(b"no video at all")
     (tmp_path / "0.mp4").write_bytes((msvd / "0.mp4").read_bytes())
     (tmp_path / "own.csv").write_text("video,caption\nbroken,a\n0,b\n")
-    own = [*CLIP, "--dataset", "own", "--root", str(tmp_path / "own.csv")]
+    own = [*CLIP, "--dataset", "custom", "--root", str(tmp_path / "own.csv")]
     assert main(own) == 1
     assert "mv-peft: error: Cannot decode" in capsys.readouterr().err
     assert main([*own, "--skip-unreadable", "--output", str(tmp_path / "m.json")]) == 0
-    assert "1 videos could not be read and are in none of these figures." in capsys.readouterr().out
+    assert "1 videos could not be read and are not part of these figures." in capsys.readouterr().out
     assert written(tmp_path / "m.json")["data"]["skipped_videos"] == 1
 
 
@@ -193,10 +193,10 @@ def test_two_processes_write_what_one_does(command, msvd, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--dataset", "own", "--split", "test"], "`--split` has no effect with `--dataset own`"),
+        (["--dataset", "custom", "--split", "test"], "`--split` has no effect with `--dataset custom`"),
         (["--dataset", "msvd", "--batch-size", "0"], "`--batch-size` must be positive, got 0"),
         (["--dataset", "msvd", "--query-bank", "train"], "`--query-bank` has no effect without"),
-        (["--dataset", "own", "--post-processing", "qb-norm"], "needs `--query-bank` with `--dataset own`"),
+        (["--dataset", "custom", "--post-processing", "qb-norm"], "needs `--query-bank` with `--dataset custom`"),
         (["--dataset", "msvd", "--ties", "lenient"], "invalid choice: 'lenient'"),
         (["--dataset", "msvd", "--precision", "int8"], "invalid choice: 'int8'"),
     ],

@@ -50,7 +50,7 @@ def clips(tmp_path_factory):
 
 
 def command(clips, output, *options):
-    named = {"--model": TINY_CLIP, "--dataset": "own", "--root": clips, "--output": output, "--max-text-tokens": 16}
+    named = {"--model": TINY_CLIP, "--dataset": "custom", "--root": clips, "--output": output, "--max-text-tokens": 16}
     named |= {"--batch-size": 8, "--max-steps": 5, "--eval-steps": 2, "--save-steps": 2, "--learning-rate": 1e-2}
     named |= {"--validation-fraction": 0.3, "--set": "bottleneck_dim=8", "--sampling": "clip4clip"}
     return ["train", *(str(word) for pair in named.items() for word in pair), *options]
@@ -117,7 +117,7 @@ def test_writes_adapter_processor_figures_curve_and_record(finished, clips):
     model = PeftModel.from_pretrained(load_tiny_clip(), folder)
     processor = MVProcessor.from_pretrained(folder)
     _, validation = CaptionedVideos.load(clips).carve_validation(0.3)
-    result = evaluate_retrieval(model, processor, validation, sampling="clip4clip", progress=False)
+    result = evaluate_retrieval(model, processor, validation, frame_sampling="clip4clip", progress=False)
     assert result.metrics == record["metrics"]
     best = max(entry["eval_t2v R@1"] for entry in run["history"] if entry["step"] and "eval_t2v R@1" in entry)
     assert result.metrics["t2v R@1"] == best
@@ -177,7 +177,7 @@ def test_train_then_evaluate_then_load(finished, clips, tmp_path, capsys):
     folder, *_ = finished
     adapter_folder = tmp_path / "run"
     shutil.copytree(folder, adapter_folder)
-    data = ["--dataset", "own", "--root", str(clips)]
+    data = ["--dataset", "custom", "--root", str(clips)]
     words = ["evaluate", "--model", str(TINY_CLIP), "--adapter", str(adapter_folder), *data]
     assert main([*words, "--output", str(adapter_folder / "metrics.json")]) == 0
     assert "MV_ADAPTER, this run" in capsys.readouterr().out
@@ -237,7 +237,7 @@ def test_what_is_selected_on_test_says_so_everywhere(msvd, tmp_path, capsys):
     words = command(msvd, tmp_path / "run", "--select-on-test")
     at = words.index("--validation-fraction")
     words = [*words[:at], *words[at + 2 :]]
-    words[words.index("own")] = "msvd"
+    words[words.index("custom")] = "msvd"
     assert main(words) == 0
     out = capsys.readouterr().out
     assert "The adapter is chosen on the TEST split" in out
@@ -257,7 +257,7 @@ def test_videos_of_either_split_can_be_skipped(msvd, tmp_path, capsys):
     words = command(msvd, tmp_path / "run", "--select-on-test", "--dry-run")
     at = words.index("--validation-fraction")
     words = [*words[:at], *words[at + 2 :]]
-    words[words.index("own")] = "msvd"
+    words[words.index("custom")] = "msvd"
     train, test = ((msvd / f"{name}_list.txt").read_text().split()[0] for name in ("train", "test"))
     assert main([*words, "--skip-videos", train, test]) == 0
     out = capsys.readouterr().out
@@ -269,7 +269,7 @@ def test_videos_of_either_split_can_be_skipped(msvd, tmp_path, capsys):
 
 def test_a_benchmark_trains_by_its_preset_and_never_sees_its_test_split(msvd, tmp_path, capsys):
     words = command(msvd, tmp_path / "run")
-    words[words.index("own")] = "msvd"
+    words[words.index("custom")] = "msvd"
     assert main(words) == 0
     out = capsys.readouterr().out
     assert "msvd/train, training: " in out
@@ -317,7 +317,7 @@ def test_an_adapter_that_came_from_elsewhere_is_not_overwritten(clips, tmp_path,
     ("options", "message"),
     [
         (["--epochs", "3"], "`--epochs` has no effect with `--max-steps`"),
-        (["--select-on-test"], "`--select-on-test` needs a test split, which `--dataset own` does not have"),
+        (["--select-on-test"], "`--select-on-test` needs a test split, which `--dataset custom` does not have"),
         (["--precision", "fp8"], "Unknown precision 'fp8'. Choose from: bf16, fp16, fp32."),
         (["--batch-size", "0"], "`batch_size` must be positive, got 0."),
         (["--set", "bottleneck_dim=-8"], "`--set` names 'bottleneck_dim' twice"),

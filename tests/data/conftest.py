@@ -1,4 +1,4 @@
-"""Annotation files and clips as the tests write them."""
+"""Annotation files and clips for the tests."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from mv_peft.video import write_video
 
 @pytest.fixture
 def write(tmp_path):
-    """Writes a file below the test's folder: text and bytes as they are, anything else as JSON."""
+    """Write a file in the folder of the test: text and bytes as they are, anything else as JSON."""
 
     def write_file(name: str, content: object) -> Path:
         path = tmp_path / name
@@ -26,7 +26,7 @@ def write(tmp_path):
 
 @pytest.fixture
 def empty_videos(write):
-    """Puts files of no content where videos are looked for."""
+    """Write empty files under the names of videos."""
 
     def write_names(*names: str) -> None:
         for name in names:
@@ -37,7 +37,7 @@ def empty_videos(write):
 
 @pytest.fixture
 def clips(tmp_path):
-    """Writes clips of 24 frames, 12 a second, each of one grey value and brighter by one from frame to frame."""
+    """Write clips of 24 frames, 12 a second, each of one grey value that grows by one from frame to frame."""
 
     def write_clips(*names: str) -> None:
         for number, name in enumerate(names):

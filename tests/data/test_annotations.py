@@ -1,4 +1,4 @@
-"""Annotation files that differ in coding and form, and what is said of malformed ones."""
+"""Annotation files in many encodings and forms, and the errors about malformed ones."""
 
 import io
 import zipfile
@@ -30,7 +30,7 @@ TABLE = "video,caption\nclip.mp4,a dög\n"
 )
 def test_one_table_in_many_forms(write, empty_videos, content):
     empty_videos("clip.mp4")
-    (record,) = CaptionedVideos.load(write("own.csv", content))
+    (record,) = CaptionedVideos.load(write("custom.csv", content))
     assert (record.video_id, record.captions) == ("clip", ("a dög",))
 
 
@@ -40,12 +40,12 @@ ENTRY = '{"video": "clip.mp4", "caption": ["a", "b"]}'
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("own.json", f"[{ENTRY}]"),
-        ("own.json", '{"clip.mp4": ["a", "b"]}'),
-        ("own.json", '{"clip.mp4": {"caption": ["a", "b"], "more": 1}}'),
-        ("own.jsonl", f"{ENTRY}\n\n"),
-        ("own.JSONL", '{"video": "clip.mp4", "caption": "a"}\r\n{"video": "clip.mp4", "caption": "b"}'),
-        ("own.json", '{"file_name": "clip.mp4", "caption": "a"}\n{"file_name": "clip.mp4", "caption": "b"}\n'),
+        ("custom.json", f"[{ENTRY}]"),
+        ("custom.json", '{"clip.mp4": ["a", "b"]}'),
+        ("custom.json", '{"clip.mp4": {"caption": ["a", "b"], "more": 1}}'),
+        ("custom.jsonl", f"{ENTRY}\n\n"),
+        ("custom.JSONL", '{"video": "clip.mp4", "caption": "a"}\r\n{"video": "clip.mp4", "caption": "b"}'),
+        ("custom.json", '{"file_name": "clip.mp4", "caption": "a"}\n{"file_name": "clip.mp4", "caption": "b"}\n'),
     ],
 )
 def test_json_in_many_forms(write, empty_videos, name, content):
@@ -57,48 +57,72 @@ def test_json_in_many_forms(write, empty_videos, name, content):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("own.csv", b"video,caption\na,b\nc,\xff\n", r"own.csv, line 3: not UTF-8 \(invalid start byte\)"),
-        ("own.csv", b"video,caption\na,\0\n", "own.csv, line 2: a zero byte"),
-        ("own.csv", "video,caption\na,b\nc,d,e\n", "own.csv, line 3: 3 columns, the header has 2. Quote captions"),
-        ("own.csv", 'video,caption\na,"b\nc"\nd\n', "own.csv, line 4: 1 columns"),
-        ("own.csv", 'video,caption\na,b\nc,"d\n', "own.csv, line 3: not CSV"),
-        ("own.csv", "video,video,caption\na,b,c\n", "own.csv, line 1: a column is named twice"),
-        ("own.csv", "clip,text\na,b\n", "own.csv, line 2: none of the columns video, .*, only clip, text"),
-        ("own.csv", "video,caption\na,b\n,c\n", "own.csv, line 3: the video is empty"),
-        ("own.csv", "video,caption\na, \n", "own.csv, line 2: the caption is empty"),
-        ("own.csv", "video,caption,start_seconds\na,b,-1\n", "line 2: `start_seconds` must be seconds, .* got '-1'"),
-        ("own.csv", "video,caption,end_seconds\na,b,soon\n", "line 2: `end_seconds` must be seconds, .* got 'soon'"),
-        ("own.csv", "video,caption,start_seconds,end_seconds\na,b,3,3\n", "line 2: the moment ends at 3 s"),
-        ("own.json", '[\n{"video": "a",\n}]', "own.json, line 3: not JSON"),
-        ("own.json", '{"a": "b", "a": "c"}', "own.json: not usable as JSON .'a' is there twice"),
-        ("own.json", '[{"video": "a", "caption": NaN}]', "own.json: not usable as JSON .NaN is no number"),
-        ("own.json", "[" * 100_000, "own.json: not usable as JSON|own.json, line 1: not JSON"),
-        ("own.json", "3", "own.json: expected a JSON list, got 3"),
-        ("own.json", "[3]", "own.json, entry 1: expected a video with captions, got 3"),
-        ("own.json", '[{"video": 3, "caption": "b"}]', "own.json, entry 1: the video must be text, got 3"),
-        ("own.json", '[{"video": "a", "caption": []}]', "own.json, entry 1: no caption"),
-        ("own.json", '[{"video": "a", "caption": "\\ud800"}]', "own.json, entry 1: the caption .* half a character"),
-        ("own.json", '{"a": ["b", 3]}', "own.json, 'a': the caption must be text, got 3"),
-        ("own.json", '[{"video": "a", "caption": "b", "end_seconds": true}]', "`end_seconds` must be .* got True"),
-        ("own.jsonl", '{"video": "a", "caption": "b"}\n{"video"\n', "own.jsonl, line 2: not JSON"),
-        ("own.parquet", "PAR1", "'own.parquet' must end in .csv, .tsv, .json or .jsonl"),
-        ("own.csv", "", "No video of own.csv is there"),
+        ("custom.csv", b"video,caption\na,b\nc,\xff\n", r"custom.csv, line 3: not UTF-8 \(invalid start byte\)"),
+        ("custom.csv", b"video,caption\na,\0\n", "custom.csv, line 2: a zero byte"),
+        (
+            "custom.csv",
+            "video,caption\na,b\nc,d,e\n",
+            "custom.csv, line 3: 3 columns, the header has 2. Quote",
+        ),
+        ("custom.csv", 'video,caption\na,"b\nc"\nd\n', "custom.csv, line 4: 1 columns"),
+        ("custom.csv", 'video,caption\na,b\nc,"d\n', "custom.csv, line 3: not CSV"),
+        ("custom.csv", "video,video,caption\na,b,c\n", "custom.csv, line 1: two columns have the same name"),
+        (
+            "custom.csv",
+            "clip,text\na,b\n",
+            "line 2: needs one of the columns video, .*, has only clip, text",
+        ),
+        ("custom.csv", "video,caption\na,b\n,c\n", "custom.csv, line 3: the video is empty"),
+        ("custom.csv", "video,caption\na, \n", "custom.csv, line 2: the caption is empty"),
+        (
+            "custom.csv",
+            "video,caption,start_seconds\na,b,-1\n",
+            "line 2: `start_seconds` must be .* seconds, .* got '-1'",
+        ),
+        (
+            "custom.csv",
+            "video,caption,end_seconds\na,b,soon\n",
+            "line 2: `end_seconds` must be .* seconds, .* got 'soon'",
+        ),
+        (
+            "custom.csv",
+            "video,caption,start_seconds,end_seconds\na,b,3,3\n",
+            "line 2: the moment .* 3 s and ends at 3 s",
+        ),
+        ("custom.json", '[\n{"video": "a",\n}]', "custom.json, line 3: not JSON"),
+        ("custom.json", '{"a": "b", "a": "c"}', "custom.json: not usable JSON .'a' appears twice"),
+        ("custom.json", '[{"video": "a", "caption": NaN}]', "custom.json: not usable JSON .NaN is not a number"),
+        ("custom.json", "[" * 100_000, "custom.json: not usable JSON|custom.json, line 1: not JSON"),
+        ("custom.json", "3", "custom.json: expected a JSON list, got 3"),
+        ("custom.json", "[3]", "custom.json, entry 1: expected a video with captions, got 3"),
+        ("custom.json", '[{"video": 3, "caption": "b"}]', "custom.json, entry 1: the video must be text, got 3"),
+        ("custom.json", '[{"video": "a", "caption": []}]', "custom.json, entry 1: no caption"),
+        (
+            "custom.json",
+            '[{"video": "a", "caption": "\\ud800"}]',
+            "entry 1: the caption .* half a character",
+        ),
+        ("custom.json", '{"a": ["b", 3]}', "custom.json, 'a': the caption must be text, got 3"),
+        ("custom.json", '[{"video": "a", "caption": "b", "end_seconds": true}]', "`end_seconds` must be .* got True"),
+        ("custom.jsonl", '{"video": "a", "caption": "b"}\n{"video"\n', "custom.jsonl, line 2: not JSON"),
+        ("custom.parquet", "PAR1", "'custom.parquet' must end in .csv, .tsv, .json or .jsonl"),
+        ("custom.csv", "", "custom.csv has no videos.$"),
     ],
 )
-def test_malformed_files_name_the_place(write, name, content, message):
+def test_errors_about_malformed_files_name_the_line(write, name, content, message):
     with pytest.raises(AnnotationError, match=message):
         CaptionedVideos.load(write(name, content))
 
 
-def test_a_file_that_is_not_there(tmp_path):
+def test_a_missing_file(tmp_path):
     with pytest.raises(AnnotationError, match="Cannot read 'none.csv': No such file"):
         CaptionedVideos.load(tmp_path / "none.csv")
 
 
-def test_a_file_too_large(write, monkeypatch):
+def test_a_file_that_is_too_large(write, monkeypatch):
     monkeypatch.setattr("mv_peft.data.annotations.annotation_file._MAX_BYTES", 10)
-    with pytest.raises(AnnotationError, match=r"'own.csv' is larger than 10 bytes"):
-        CaptionedVideos.load(write("own.csv", TABLE))
+    with pytest.raises(AnnotationError, match=r"'custom.csv' is larger than 10 bytes"):
+        CaptionedVideos.load(write("custom.csv", TABLE))
 
 
 def archive(**members):
@@ -109,14 +133,14 @@ def archive(**members):
     return buffer.getvalue()
 
 
-def test_a_plain_file_goes_before_the_archive_it_came_in(write, tmp_path):
+def test_a_plain_file_takes_precedence_over_one_in_an_archive(write, tmp_path):
     write("a.zip", archive(x__data_json="[1]"))
     assert AnnotationFolder(tmp_path).require("DATA.json").read_json() == [1]
     write("unpacked/Data.json", "[2]")
     assert AnnotationFolder(tmp_path).require("none.json", "data.json").read_json() == [2]
 
 
-def test_hidden_members_and_broken_archives_are_passed_over(write, tmp_path):
+def test_hidden_members_and_broken_archives_are_ignored(write, tmp_path):
     write("broken.zip", b"PK\3\4 no archive")
     write("mac.zip", archive(**{"__MACOSX__._data_json": "{", "data_json": "[]"}))
     assert str(AnnotationFolder(tmp_path).require("data.json")) == "mac.zip/data.json"

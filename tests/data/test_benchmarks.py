@@ -1,13 +1,14 @@
-"""Every benchmark in the forms in which its files circulate."""
+"""Every benchmark, in the forms in which its files are distributed."""
 
 import io
 import json
 import pickle
 import zipfile
+from dataclasses import replace
 
 import pytest
 
-from mv_peft.data import ACTIVITYNET, BENCHMARKS, DIDEMO, LSMDC, MSRVTT, MSVD, VATEX
+from mv_peft.data import ACTIVITYNET, BENCHMARKS, DIDEMO, LSMDC, MSRVTT, MSVD, VATEX, Split, register_benchmark
 from mv_peft.errors import AnnotationError
 
 
@@ -62,7 +63,7 @@ def test_msrvtt_from_files_with_captions_by_video(msrvtt, write):
     assert (record.video_id, record.captions, record.start_seconds) == ("video0", ("x", "y"), None)
 
 
-def test_msrvtt_in_the_form_of_coco(msrvtt, write):
+def test_msrvtt_in_cocos_form(msrvtt, write):
     annotations = [{"id": n, "image_id": video, "caption": said} for n, (video, said) in enumerate(TRAIN_SENTENCES)]
     write("annotation/MSR_VTT.json", {"info": {}, "images": [], "annotations": annotations})
     (msrvtt / "MSRVTT_train.9k.csv").unlink()
@@ -73,7 +74,7 @@ def test_msrvtt_in_the_form_of_coco(msrvtt, write):
         MSRVTT.load(msrvtt)
 
 
-def test_msrvtt_full_splits_are_those_of_the_readme(msrvtt, write, caplog):
+def test_the_full_splits_of_msrvtt_are_those_of_its_readme(msrvtt, write, caplog):
     write("MSRVTT_data.json", sentences(*((f"video{number}", "words") for number in range(10_000))))
     sizes = {}
     for split in ("full-train", "full-val", "full-test"):
@@ -85,7 +86,7 @@ def test_msrvtt_full_splits_are_those_of_the_readme(msrvtt, write, caplog):
     assert sizes == {"full-train": 6_513, "full-test": 2_990}
 
 
-def test_msrvtt_list_without_its_captions_names_the_first(msrvtt, write):
+def test_videos_on_a_list_of_msrvtt_need_captions(msrvtt, write):
     write("train_val_videodatainfo.json", sentences(*TRAIN_SENTENCES))
     with pytest.raises(AnnotationError, match=r"MSRVTT_train.9k.csv, line 2: no captions of 1 listed .*'video7010'"):
         MSRVTT.load(msrvtt, "train")
@@ -154,9 +155,9 @@ def test_lsmdc(write, empty_videos, tmp_path):
     videos = LSMDC.load(tmp_path, "test")
     assert captions(videos) == {clip: ('SOMEONE says "no.',), f"{clip}_2": ("He, too.",)}
     assert videos[0].path == tmp_path / f"1004_Some_Film/{clip}.avi"
-    assert videos[0].start_seconds is None  # the times are those in the film
+    assert videos[0].start_seconds is None  # the times in the file count in the whole film
     write("LSMDC16_annos_val.csv", f"{clip}\t{times}\tfine\n{clip}\tSOMEONE\n")
-    with pytest.raises(AnnotationError, match=r"LSMDC16_annos_val.csv, line 2: 2 columns, must be 6"):
+    with pytest.raises(AnnotationError, match=r"LSMDC16_annos_val.csv, line 2: 2 columns separated by tabs, must be 6"):
         LSMDC.load(tmp_path, "val")
 
 
@@ -181,7 +182,7 @@ def test_didemo_joins_the_listed_videos_descriptions_in_file_order(didemo, write
     assert {(record.start_seconds, record.end_seconds) for record in videos} == {(0.0, 30.0)}
 
 
-def test_didemo_moments_are_those_most_annotators_chose(didemo):
+def test_didemo_moments_are_those_that_most_annotators_chose(didemo):
     moments = [(record.start_seconds, record.end_seconds) for record in DIDEMO.load(didemo, "test-moments")]
     assert moments == [(20.0, 25.0), (5.0, 15.0), (10.0, 15.0), (0.0, 5.0)]
 
@@ -195,7 +196,7 @@ def test_didemo_with_captions_by_video(write, empty_videos, tmp_path, name):
 
 
 @pytest.mark.parametrize("times", [None, [], [[3, 2]], [[0, "1"]], [[0, True]], [[-1, 0]], [0, 1], [[0]]])
-def test_didemo_times_that_are_none(write, tmp_path, times):
+def test_malformed_times_of_didemo(write, tmp_path, times):
     write("val_data.json", [{"video": "v.mp4", "description": "d", "times": times}])
     with pytest.raises(AnnotationError, match=r"val_data.json, entry 1: 'times' must be pairs"):
         DIDEMO.load(tmp_path, "val-moments")
@@ -233,7 +234,7 @@ def test_vatex(write, empty_videos, tmp_path, captions_of):
     assert captions(VATEX.load(tmp_path, "test")) == {video: ("three",)}
 
 
-def test_another_size_than_the_published_is_a_warning_with_both_numbers(msvd, write, caplog):
+def test_a_size_other_than_the_published_is_a_warning_with_both_numbers(msvd, write, caplog):
     write("captions_msvd.json", {"a_1_2": ["x", "y"], "-b_3_4": ["z"]})
     MSVD.load(msvd)
     assert "msvd/train has 2 videos in these files, 1,200 are published." in caplog.text
@@ -243,7 +244,7 @@ def test_another_size_than_the_published_is_a_warning_with_both_numbers(msvd, wr
 
 
 @pytest.mark.parametrize("sentences", [1, 2])
-def test_paragraphs_that_are_joined_already_are_no_warning(write, empty_videos, tmp_path, caplog, sentences):
+def test_paragraphs_that_are_already_joined_are_no_warning(write, empty_videos, tmp_path, caplog, sentences):
     said = [["One.", "Two."][:sentences] for _ in range(4_917)]
     write("anet_ret_val_1.json", [{"video": f"v_{n}.mp4", "caption": captions} for n, captions in enumerate(said)])
     empty_videos("v_0.mp4")
@@ -261,7 +262,7 @@ def test_the_published_size_is_no_warning(write, empty_videos, tmp_path, caplog)
 
 def test_a_video_listed_twice_is_refused(msvd, write):
     write("train_list.txt", "a_1_2\n-b_3_4\na_1_2\n")
-    with pytest.raises(AnnotationError, match=r"train_list.txt, line 3: 'a_1_2' is listed already .*line 1"):
+    with pytest.raises(AnnotationError, match=r"train_list.txt, line 3: 'a_1_2' is already listed .*line 1"):
         MSVD.load(msvd)
 
 
@@ -281,13 +282,27 @@ def test_a_folder_without_annotations_says_what_belongs_there(benchmark, tmp_pat
         benchmark.load("nowhere")
 
 
-def test_two_files_of_a_name_are_refused(msvd, write):
+def test_two_files_of_the_same_name_are_refused(msvd, write):
     write("captions_msvd.json", {})
     write("other/train_list.txt", "a_1_2\n")
     with pytest.raises(AnnotationError, match="2 files are called 'train_list.txt'"):
         MSVD.load(msvd)
 
 
-def test_benchmarks_have_train_and_test():
-    assert all({"train", "test"} <= set(benchmark.splits) for benchmark in BENCHMARKS.values())
-    assert list(BENCHMARKS) == sorted(BENCHMARKS)
+def test_benchmarks_are_listed_by_name():
+    assert list(BENCHMARKS) == sorted(BENCHMARKS) == [benchmark.name for benchmark in BENCHMARKS.values()]
+    assert len(BENCHMARKS) == 6
+
+
+def test_a_benchmark_has_train_and_test():
+    with pytest.raises(ValueError, match="`splits` of 'msvd' must have 'train' and 'test', got val"):
+        replace(MSVD, splits={"val": Split(100, 4_290)})
+
+
+def test_a_taken_name_is_refused():
+    assert register_benchmark(MSVD) is MSVD
+    for name in ("msvd", "custom"):
+        with pytest.raises(ValueError, match=f"There is already a data set called '{name}'. Choose another name."):
+            register_benchmark(replace(MSVD, name=name))
+    assert BENCHMARKS["msvd"] is MSVD
+    assert "custom" not in BENCHMARKS

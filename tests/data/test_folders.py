@@ -1,4 +1,4 @@
-"""Finding videos by name, and nothing but videos below the folder."""
+"""Finding videos by name, and only videos in the folder."""
 
 import unicodedata
 
@@ -19,6 +19,7 @@ from mv_peft.errors import AnnotationError
         ("sub/clip.mp4", "sub\\clip.mp4"),
         ("sub/clip.mp4", "./sub//clip"),
         ("clip.mov.mp4", "clip.mov"),
+        ("clip.GIF", "clip"),
         ("-_a-4zX.flv", "-_a-4zX"),
         ("v_abc.mp4", "v_abc"),
         ("film_00.01.43.655.avi", "film_00.01.43.655"),
@@ -34,7 +35,7 @@ def test_names_and_files(empty_videos, tmp_path, file, name):
 @pytest.mark.parametrize(
     "name", ["CLIP", "clip.txt", "other/clip", "lip", "clip.mp4.txt", "v_clip", "x" * 300 + ".mp4", "a\0.mp4"]
 )
-def test_names_that_fit_no_file(empty_videos, tmp_path, name):
+def test_names_that_match_no_file(empty_videos, tmp_path, name):
     empty_videos("clip.mp4", "notes.txt", ".hidden.mp4")
     folder = VideoFolder(tmp_path)
     assert folder.find(name) is None
@@ -48,20 +49,20 @@ def test_names_that_fit_no_file(empty_videos, tmp_path, name):
 )
 def test_names_that_lead_out_of_the_folder_are_refused(write, empty_videos, tmp_path, name):
     empty_videos("clip.mp4", "videos/other.mp4")
-    with pytest.raises(AnnotationError, match=r"own.json, entry 1: .* is not below the video folder '.*videos'"):
-        CaptionedVideos.load(write("own.json", [{"video": name, "caption": "a"}]), videos=tmp_path / "videos")
+    with pytest.raises(AnnotationError, match=r"custom.json, entry 1: .* is not in the video folder '.*videos'"):
+        CaptionedVideos.load(write("custom.json", [{"video": name, "caption": "a"}]), videos=tmp_path / "videos")
 
 
-def test_an_absolute_name_below_the_folder(empty_videos, tmp_path):
+def test_an_absolute_name_in_the_folder(empty_videos, tmp_path):
     empty_videos("sub/clip.mp4")
     folder = VideoFolder(tmp_path)
     assert folder.find(str(tmp_path / "sub/clip.mp4")) == tmp_path / "sub/clip.mp4"
     assert folder.video_id(str(tmp_path / "sub/clip.mp4")) == "sub/clip"
-    with pytest.raises(ValueError, match="is not below"):
+    with pytest.raises(ValueError, match="is not in the video folder"):
         folder.find(f"{tmp_path}-twin/clip.mp4")
 
 
-def test_of_several_files_the_exact_one_or_none(empty_videos, tmp_path):
+def test_of_several_files_only_an_exact_match_is_taken(empty_videos, tmp_path):
     empty_videos("a/clip.mp4", "b/clip.webm", "clip.avi", "a/twin.mp4", "b/twin.mp4")
     folder = VideoFolder(tmp_path)
     assert folder.find("clip.webm") == tmp_path / "b/clip.webm"
@@ -79,18 +80,18 @@ def test_links_are_followed_and_do_not_go_in_circles(empty_videos, tmp_path):
     assert VideoFolder(tmp_path / "root").find("clip") == tmp_path / "root/videos/clip.mp4"
 
 
-def test_a_link_that_leads_nowhere_is_a_missing_video(tmp_path):
+def test_a_broken_link_is_a_missing_video(tmp_path):
     (tmp_path / "clip.mp4").symlink_to(tmp_path / "gone.mp4")
     assert VideoFolder(tmp_path).find("clip") is None
     assert VideoFolder(tmp_path).find("clip.mp4") is None
 
 
-def test_exact_names_need_no_walk_through_the_folder(empty_videos, tmp_path, monkeypatch):
+def test_exact_names_are_found_without_walking_through_the_folder(empty_videos, tmp_path, monkeypatch):
     empty_videos("sub/clip.mp4")
     monkeypatch.setattr("mv_peft.data.annotations.video_folder.walk_files", None)
     assert VideoFolder(tmp_path).find("sub/clip.mp4") == tmp_path / "sub/clip.mp4"
 
 
-def test_suffixes():
+def test_video_suffixes_are_stripped():
     names = ["a.mp4", "a.mov.MP4", "a.", "a.null", "a", ".mp4", "b/.mp4", "a.807", "a.b.mp4"]
     assert [strip_suffixes(name) for name in names] == ["a", "a", "a", "a", "a", ".mp4", "b/.mp4", "a.807", "a.b"]

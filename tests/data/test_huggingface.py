@@ -1,4 +1,4 @@
-"""Hugging Face data sets, there and back."""
+"""Conversion to and from Hugging Face data sets."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def videos(empty_videos, tmp_path):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_there_and_back(videos, tmp_path, stream):
+def test_records_survive_the_round_trip(videos, tmp_path, stream):
     dataset = to_hf_dataset(videos)
     assert dataset.column_names == ["video_id", "video", "captions", "start_seconds", "end_seconds"]
     assert dataset[1] == {
@@ -36,17 +36,17 @@ def test_there_and_back(videos, tmp_path, stream):
     assert from_hf_dataset(dataset, tmp_path).records == videos.records
 
 
-def test_a_caption_a_row_and_a_column_of_videos(videos, tmp_path):
+def test_one_caption_per_row_and_a_column_of_type_video(videos, tmp_path):
     rows = [{"video": str(tmp_path / "a.mp4"), "caption": "x"}, {"video": str(tmp_path / "a.mp4"), "caption": "y"}]
     dataset = datasets.Dataset.from_list(rows).cast_column("video", datasets.Video(decode=False))
     (record,) = from_hf_dataset(dataset, tmp_path)
     assert (record.video_id, record.path, record.captions) == ("a", tmp_path / "a.mp4", ("x", "y"))
 
 
-def test_rows_that_cannot_be_used(videos, tmp_path):
-    with pytest.raises(AnnotationError, match=r"row 1: '/etc/passwd' is not below the video folder"):
+def test_unusable_rows_are_refused(videos, tmp_path):
+    with pytest.raises(AnnotationError, match=r"row 1: '/etc/passwd' is not in the video folder"):
         from_hf_dataset(datasets.Dataset.from_list([{"video": "/etc/passwd", "caption": "x"}]), tmp_path)
-    with pytest.raises(AnnotationError, match="row 1: none of the columns caption, .*, only video, title"):
+    with pytest.raises(AnnotationError, match="row 1: needs one of the columns caption, .*, has only video, title"):
         from_hf_dataset(datasets.Dataset.from_list([{"video": "a.mp4", "title": "x"}]), tmp_path)
     embedded = datasets.Dataset.from_list([{"video": {"path": None, "bytes": b"x"}, "caption": "x"}])
     with pytest.raises(AnnotationError, match="row 1: the video is in the data set, not in a file"):

@@ -1,4 +1,4 @@
-"""Pickles as data: text is read, anything that would run is refused without running."""
+"""Pickles as data: text is read, and anything that would run code is refused without running it."""
 
 import collections
 import os
@@ -25,14 +25,14 @@ SHARED = ["same", "words"]
         {str(number): [str(number)] for number in range(3_000)},
     ],
 )
-def test_text_is_read_as_pickle_reads_it(write, content, protocol):
+def test_text_is_read_as_by_pickle(write, content, protocol):
     data = pickle.dumps(content, protocol)
     assert read_plain_pickle(AnnotationFile(write("a.pkl", data))) == pickle.loads(data) == content
     optimized = pickletools.optimize(data)
     assert read_plain_pickle(AnnotationFile(write("a.pkl", optimized))) == content
 
 
-def test_text_as_python_2_wrote_it(write):
+def test_text_written_by_python_2(write):
     data = b"(dp0\nS'vid'\np1\n(lp2\n(lp3\nS'a'\np4\naS'cat'\np5\naas."
     assert read_plain_pickle(AnnotationFile(write("a.pkl", data))) == {"vid": [["a", "cat"]]}
 
@@ -45,13 +45,13 @@ class Bomb:
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_nothing_is_run(write, protocol):
+def test_no_code_is_run(write, protocol):
     data = pickle.dumps({"a": [Bomb()]}, protocol)
-    with pytest.raises(AnnotationError, match=r"'a.pkl' is not a pickle of text alone .*GLOBAL.*Convert it to JSON"):
+    with pytest.raises(AnnotationError, match=r"'a.pkl' is not a pickle of text only .*GLOBAL.*Convert it to JSON"):
         read_plain_pickle(AnnotationFile(write("a.pkl", data)))
     assert not Bomb.exploded
     pickle.loads(data)
-    assert Bomb.exploded  # so the above was no accident
+    assert Bomb.exploded  # the pickle does run when it is unpickled
     Bomb.exploded = False
 
 
@@ -81,5 +81,5 @@ def test_nothing_is_run(write, protocol):
     ],
 )
 def test_other_and_damaged_pickles_are_refused(write, data):
-    with pytest.raises(AnnotationError, match=r"'a.pkl' is not a pickle of text alone \(.+\)"):
+    with pytest.raises(AnnotationError, match=r"'a.pkl' is not a pickle of text only \(.+\)"):
         read_plain_pickle(AnnotationFile(write("a.pkl", data)))

@@ -1,4 +1,4 @@
-"""Whatever stands in an annotation file: a set of videos, or an error that says what is wrong."""
+"""Whatever an annotation file contains, it gives a set of videos or an error that says what is wrong."""
 
 import io
 import json
@@ -38,7 +38,7 @@ VALID = {
     "train.json": json.dumps({f"video{n}": {"sentences": ["One.", "Two."]} for n in range(2)}).encode(),
     "vatex_training_v1.0.json": json.dumps([{"videoID": f"video{n}", "enCap": ["a", "b"]} for n in range(2)]).encode(),
 }
-# Tokens of the formats: they reach further than single bytes do.
+# Tokens of the formats, which reach further into the code than single bytes do.
 TOKENS = [b'"', b"[", b"]", b"{", b"}", b",", b":", b"\n", b"\r", b"\t", b"\\", b"/", b"..", b"null", b"true", b"1e999"]
 TOKENS += [
     b"\xff",
@@ -58,7 +58,7 @@ TOKENS += [
 
 @st.composite
 def mutations(draw, content):
-    """`content` with some pieces cut out, doubled, or replaced by tokens."""
+    """Draw `content` with some pieces cut out, doubled, or replaced by tokens."""
     for _ in range(draw(st.integers(1, 3))):
         start = draw(st.integers(0, len(content)))
         end = min(len(content), start + draw(st.integers(0, 12)))
@@ -76,7 +76,7 @@ def folder(tmp_path_factory):
 
 
 def loaded(load):
-    """Loads, and checks what came of it; an error other than ours passes through and fails the test."""
+    """Load and check the result; an error other than AnnotationError fails the test."""
     try:
         videos = load()
     except AnnotationError:
@@ -127,21 +127,21 @@ def test_benchmark_files(name, folder, data):
             (folder / file).unlink()
 
 
-OWN = {
+CUSTOM = {
     ".csv": b"video,caption,start_seconds,end_seconds\nvideo0.mp4,a,,\nvideo1,b,1,2.5\n",
     ".json": b'[{"video": "video0", "caption": ["a", "b"]}, {"video": "video1", "caption": "c", "end_seconds": 3}]',
     ".jsonl": b'{"video": "video0", "caption": "a"}\n{"video": "video1.mp4", "caption": "b"}\n',
 }
 
 
-@pytest.mark.parametrize("suffix", OWN)
+@pytest.mark.parametrize("suffix", CUSTOM)
 @EXAMPLES
 @given(data=st.data())
-def test_own_files(suffix, folder, data):
-    path = folder / f"own{suffix}"
-    path.write_bytes(OWN[suffix])
+def test_custom_files(suffix, folder, data):
+    path = folder / f"custom{suffix}"
+    path.write_bytes(CUSTOM[suffix])
     assert len(loaded(lambda: CaptionedVideos.load(path))) == 2
-    path.write_bytes(data.draw(mutations(OWN[suffix]) | st.binary(max_size=80)))
+    path.write_bytes(data.draw(mutations(CUSTOM[suffix]) | st.binary(max_size=80)))
     loaded(lambda: CaptionedVideos.load(path))
 
 
@@ -158,7 +158,7 @@ JSON = st.recursive(
 @EXAMPLES
 @given(document=JSON)
 def test_any_json(folder, document):
-    path = folder / "own.json"
+    path = folder / "custom.json"
     path.write_text(json.dumps(document))
     loaded(lambda: CaptionedVideos.load(path))
 
@@ -187,7 +187,7 @@ ALPHABET = string.ascii_letters + "0123456789_-. ,'ü漢"
 @EXAMPLES
 @given(captions=st.lists(st.text(ALPHABET, min_size=1).filter(str.strip), min_size=1, max_size=4))
 def test_what_json_says_is_what_is_read(folder, captions):
-    path = folder / "own.json"
+    path = folder / "custom.json"
     path.write_text(json.dumps({"video0": captions}, ensure_ascii=False))
     (record,) = loaded(lambda: CaptionedVideos.load(path))
     assert record.captions == tuple(caption.strip() for caption in captions)
@@ -207,6 +207,6 @@ def test_no_name_leads_out_of_the_folder(folder, name):
         found, refusal = videos.find(name), ""
     except ValueError as err:
         found, refusal = None, str(err)
-    assert not refusal or "is not below the video folder" in refusal
+    assert not refusal or "is not in the video folder" in refusal
     assert found is None or Path(found).resolve().is_relative_to(folder.resolve())
     assert strip_suffixes(strip_suffixes(name)) == strip_suffixes(name)

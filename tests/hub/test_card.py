@@ -72,7 +72,7 @@ def test_what_is_not_known_is_left_out():
 
 
 @pytest.mark.parametrize(
-    "data", [{"synthetic": True}, {"dataset": "demo"}, {"dataset": "demo-2"}, {"dataset": "own", "synthetic": True}]
+    "data", [{"synthetic": True}, {"dataset": "demo"}, {"dataset": "demo-2"}, {"dataset": "custom", "synthetic": True}]
 )
 def test_a_demo_says_so_in_the_title(data):
     text = render_card("org/x", [info("demo", empty(data=data))])

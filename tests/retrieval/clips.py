@@ -1,4 +1,4 @@
-"""Small videos on disk, a tiny CLIP and its processor: what there is to embed."""
+"""Small videos on disk, and a tiny CLIP with its processor to embed them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CAPTIONS = ("a red circle", "a large blue square moves over snow", "a star", "a 
 
 
 def write_records(folder: Path, num_videos: int = 5, captions_each: int = 1) -> list[VideoRecord]:
-    """Videos of 1 to 4 seconds, every one of other colours."""
+    """Write videos of 1 to 4 seconds, each in other colours."""
     generator = np.random.default_rng(0)
     records = []
     for number in range(num_videos):
@@ -29,7 +29,7 @@ def write_records(folder: Path, num_videos: int = 5, captions_each: int = 1) -> 
 
 
 def adapted():
-    """An MV-Adapter with an effect, in training mode, with a part of it that is not."""
+    """Make a CLIP with an MV-Adapter that has an effect, in training mode except for its text tower."""
     torch.manual_seed(0)
     model = get_peft_model(load_tiny_clip(), adapter_config(max_frames=12, max_text_tokens=16, scaling=0.3)).train()
     model.get_base_model().text_model.eval()

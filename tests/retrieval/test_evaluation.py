@@ -1,8 +1,9 @@
-"""Whole evaluations: the authors' own, protocols by name, post-processing that is labelled, tables that quote."""
+"""Whole evaluations: that of the authors' program, named protocols, labelled post-processing, tables that quote."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,10 +13,9 @@ from peft import get_peft_model
 from safetensors.torch import load_file
 
 from mv_peft import load_official_checkpoint
-from mv_peft.data import BENCHMARKS, VideoRecord
+from mv_peft.data import BENCHMARKS, PublishedRow, VideoRecord
 from mv_peft.errors import CheckpointError
 from mv_peft.retrieval import (
-    BENCHMARK_PROTOCOLS,
     MULTI_CAPTION,
     PAIRS,
     PARAGRAPHS,
@@ -31,7 +31,6 @@ from mv_peft.retrieval import (
     format_result,
     retrieval_metrics,
 )
-from mv_peft.retrieval.published import PUBLISHED
 from mv_peft.video import VideoFrames
 from tests.retrieval.clips import adapted, processor, write_records
 from tests.training.test_trajectory import bias_of_clip
@@ -39,7 +38,7 @@ from tests.tuners.mv_adapter.test_golden import GOLDEN, config_from_official, lo
 
 
 def embeddings(counts, dim=6, seed=0):
-    """Captions near their videos, `counts` of them."""
+    """Embeddings of videos and of `counts` captions near each."""
     generator = torch.Generator().manual_seed(seed)
     owners = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
     video = torch.nn.functional.normalize(torch.randn(len(counts), dim, generator=generator), dim=1)
@@ -58,7 +57,7 @@ def record(video, *captions):
 
 
 class Recorded:
-    """Stands for an `MVProcessor`: gives the recorded inputs of the authors' evaluation."""
+    """A stand-in for `MVProcessor` that returns the recorded inputs of the authors' evaluation."""
 
     max_frames, frame_sampling, video_backend = 4, "uniform", "pyav"
 
@@ -103,7 +102,7 @@ def test_the_evaluation_of_the_authors_program():
             assert result.metrics[f"{direction} mean rank"] == pytest.approx(theirs[f"{direction}_mean"] + 1)
 
 
-def test_videos_to_figures(tmp_path):
+def test_from_videos_to_metrics(tmp_path):
     records = write_records(tmp_path, captions_each=2)
     result = evaluate_retrieval(adapted(), processor(), records, batch_size=2, progress=False)
     assert (result.num_videos, result.num_captions, result.label) == (5, 10, "multi-caption")
@@ -115,7 +114,7 @@ def test_videos_to_figures(tmp_path):
     assert 1 < result.metrics["t2v mean rank"] < 5
 
 
-def test_counted_in_blocks_as_on_the_matrix():
+def test_blocks_give_the_same_metrics_as_the_whole_matrix():
     for counts in ([1] * 40, [1, 5, 2, 2, 9, 1, 3]):
         ours = embeddings(counts)
         matrix = exact_similarity(ours.text_embeds, ours.video_embeds)
@@ -125,17 +124,18 @@ def test_counted_in_blocks_as_on_the_matrix():
         assert 0 < expected["t2v R@1"] < 100
 
 
-def test_every_benchmark_has_its_protocol():
-    assert BENCHMARK_PROTOCOLS.keys() == BENCHMARKS.keys()
+def test_every_benchmark_names_a_protocol_that_fits_its_test_split():
     assert [PROTOCOLS[name].name for name in PROTOCOLS] == ["pairs", "multi-caption", "paragraphs"]
     for name, benchmark in BENCHMARKS.items():
-        protocol, test = BENCHMARK_PROTOCOLS[name], benchmark.splits["test"]
+        test = benchmark.splits["test"]
+        protocol = benchmark_protocol(name, "test", [record("a", "x")])
+        assert protocol is PROTOCOLS[benchmark.protocol]
         assert (protocol is PARAGRAPHS) == test.paragraphs
         if not test.paragraphs:
             assert (protocol is MULTI_CAPTION) == (test.num_captions > test.num_videos)
 
 
-def test_protocol_of_a_split():
+def test_the_protocol_of_a_split(monkeypatch):
     one, several = [record("a", "x")], [record("a", "x", "y"), record("b", "z")]
     assert benchmark_protocol("didemo", "val", one) is PARAGRAPHS
     assert benchmark_protocol("didemo", "test-moments", one) is PAIRS
@@ -144,7 +144,10 @@ def test_protocol_of_a_split():
     assert benchmark_protocol("msrvtt", "full-test", several) is MULTI_CAPTION
     assert default_protocol(one) is PAIRS
     assert default_protocol(several) is MULTI_CAPTION
-    with pytest.raises(ValueError, match=r"Protocol 'pairs' takes one caption a video, but video 1 has 3"):
+    monkeypatch.setitem(BENCHMARKS, "msvd", replace(BENCHMARKS["msvd"], protocol="triples"))
+    with pytest.raises(ValueError, match=r"Unknown protocol 'triples' of msvd. Choose from: multi-caption, pairs, par"):
+        benchmark_protocol("msvd", "test", one)
+    with pytest.raises(ValueError, match=r"Protocol 'pairs' takes one caption per video, but video 1 has 3"):
         evaluate_embeddings(embeddings([1, 3]), protocol=PAIRS)
 
 
@@ -164,7 +167,7 @@ def test_dual_softmax_is_applied_in_both_directions_and_labelled():
     assert "protocol: pairs + dual-softmax;" in format_result(result)
 
 
-def test_query_bank_norm_takes_captions_as_the_bank_of_captions_and_videos_of_videos():
+def test_query_bank_norm_uses_captions_as_the_bank_for_captions_and_videos_for_videos():
     ours, bank = embeddings([1, 3, 2, 2, 1, 4]), embeddings([2] * 20, seed=1)
     result = evaluate_embeddings(ours, post_processing=QueryBankNorm(), query_bank=bank)
     t2v = QueryBankNorm().apply(
@@ -181,7 +184,7 @@ def test_query_bank_norm_takes_captions_as_the_bank_of_captions_and_videos_of_vi
     assert result.label == "multi-caption + qb-norm"
 
 
-def test_a_bank_is_given_where_it_is_used_and_nowhere_else():
+def test_a_query_bank_is_required_where_it_is_used_and_refused_elsewhere():
     ours = embeddings([1, 1])
     with pytest.raises(ValueError, match="`QueryBankNorm` needs a `query_bank`"):
         evaluate_embeddings(ours, post_processing=QueryBankNorm())
@@ -189,13 +192,13 @@ def test_a_bank_is_given_where_it_is_used_and_nowhere_else():
         evaluate_embeddings(ours, post_processing=DualSoftmax(), query_bank=ours)
 
 
-def test_ties_are_labelled_and_unknown_ones_refused_before_anything_is_read():
+def test_ties_are_labelled_and_unknown_ties_are_refused_before_any_video_is_read():
     assert evaluate_embeddings(embeddings([1, 1]), ties="clip4clip").label == "pairs, clip4clip ties"
     with pytest.raises(ValueError, match="Unknown ties 'lenient'"):
         evaluate_retrieval(SimpleNamespace(), SimpleNamespace(), [record("a", "x")], ties="lenient")
 
 
-def test_the_table_quotes_what_is_published():
+def test_the_table_quotes_the_published_figures():
     result = evaluate_embeddings(embeddings([1] * 60))
     table = format_result(result, "mine", published="msrvtt")
     lines = [line.split() for line in table.splitlines()]
@@ -208,10 +211,18 @@ def test_the_table_quotes_what_is_published():
     assert "[quoted] was not measured here: arXiv 2301.07868" in table
     assert "quoted" not in format_result(result, "mine")
     assert "quoted" not in format_result(result, "mine", published="vatex")
-    assert PUBLISHED.keys() <= BENCHMARKS.keys()
+    assert [name for name, benchmark in BENCHMARKS.items() if not benchmark.published] == ["vatex"]
 
 
-def test_embeddings_are_saved_and_loaded_to_the_bit(tmp_path):
+def test_figures_of_several_papers_are_quoted_with_their_sources(monkeypatch):
+    rows = (*BENCHMARKS["msvd"].published, PublishedRow("CLIP4Clip", (46.2, 76.1, 84.6), (62.0, 87.3, 92.6), "a paper"))
+    monkeypatch.setitem(BENCHMARKS, "msvd", replace(BENCHMARKS["msvd"], published=rows))
+    table = format_result(evaluate_embeddings(embeddings([1] * 60)), published="msvd")
+    assert table.count("[quoted] was not measured here: arXiv 2301.07868, CLIP ViT-B/16, mean over three seeds.") == 1
+    assert table.count("[quoted] was not measured here: a paper.") == 1
+
+
+def test_saved_embeddings_load_bit_for_bit(tmp_path):
     ours = embeddings([1, 3, 2])
     ours.save(tmp_path / "new" / "folder")
     loaded = RetrievalEmbeddings.load(tmp_path / "new" / "folder")
@@ -224,7 +235,7 @@ def test_embeddings_are_saved_and_loaded_to_the_bit(tmp_path):
     ]
 
 
-def test_embeddings_that_do_not_belong_together_are_refused(tmp_path):
+def test_embeddings_that_do_not_fit_each_other_are_refused(tmp_path):
     embeddings([1, 3]).save(tmp_path)
     names = (tmp_path / "embeddings.json").read_text()
     (tmp_path / "embeddings.json").write_text(names.replace('"caption 3"', '"caption 3", "more"'))

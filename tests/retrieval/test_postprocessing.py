@@ -1,4 +1,4 @@
-"""Dual softmax and query-bank normalisation equal their formulas, written out."""
+"""Dual softmax and query-bank normalisation equal their formulas in plain Python."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def test_dual_softmax_does_not_underflow_to_ties():
     assert (got != 0).all()
 
 
-def test_query_bank_norm_touches_queries_that_ask_for_a_hub():
+def test_query_bank_norm_changes_only_queries_whose_best_target_is_a_hub():
     similarity = torch.tensor([[0.5, 0.4, 0.1], [0.1, 0.2, 0.6], [0.3, 0.9, 0.2]])
-    bank = torch.tensor([[0.8, 0.3, 0.1], [0.7, 0.6, 0.0]])  # target 0 is the nearest of both
+    bank = torch.tensor([[0.8, 0.3, 0.1], [0.7, 0.6, 0.0]])  # target 0 is the best of both
     got = QueryBankNorm(beta=20).apply(similarity, bank)
     sums = [sum(math.exp(20 * float(query[g])) for query in bank) for g in range(3)]
     expected = [math.exp(20 * float(similarity[0, g])) / sums[g] for g in range(3)]
@@ -41,7 +41,7 @@ def test_query_bank_norm_touches_queries_that_ask_for_a_hub():
     assert got[0].argmax() != 0, "the hub is no longer first"
 
 
-def test_inverted_softmax_touches_all():
+def test_the_inverted_softmax_changes_every_query():
     similarity, bank = cosines(5, 4), cosines(6, 4, seed=1)
     got = QueryBankNorm(beta=3, dynamic=False).apply(similarity, bank)
     expected = (3 * similarity.double()).exp() / (3 * bank.double()).exp().sum(dim=0)

@@ -44,7 +44,7 @@ def test_without_gpus_there_is_none(tmp_path):
 # Eight pairs in a step; what the training was begun with, and how many pairs that were at a time.
 @pytest.mark.parametrize(("begun", "planned", "num_processes"), [("auto", 3, 1), (3, 3, 1), (100, 8, 1), (100, 4, 2)])
 def test_resumed_it_embeds_as_many_pairs_at_a_time(tmp_path, begun, planned, num_processes):
-    facts = RunFacts("own", "mv_adapter", {}, "train", "validation")
+    facts = RunFacts("custom", "mv_adapter", {}, "train", "validation")
     plan = {"chunk_size": planned, "num_processes": num_processes}
     write_run(TrainSettings(tmp_path, batch_size=8, chunk_size=begun), facts, {}, plan=plan, configuration={})
     (tmp_path / METRICS_FILE).touch()

@@ -1,4 +1,4 @@
-"""An annotation file, plain or in a zip archive, read with errors that say where."""
+"""An annotation file, plain or in a zip archive, read with errors that name the file and the line."""
 
 import codecs
 import csv
@@ -27,8 +27,8 @@ class AnnotationFile:
     """A file, or a member of a zip archive.
 
     Attributes:
-        path: the file or the archive.
-        member: name within the archive; None for a plain file.
+        path: The file or the archive.
+        member: The name in the archive; None for a plain file.
     """
 
     path: Path
@@ -39,11 +39,11 @@ class AnnotationFile:
 
     @property
     def suffix(self) -> str:
-        """Suffix in lower case, `.json` for example."""
+        """The suffix in lower case, `.json` for example."""
         return PurePosixPath(self.member or self.path.name).suffix.lower()
 
     def read_bytes(self) -> bytes:
-        """The content as it is."""
+        """Read the content as bytes."""
         try:
             data = self._read_at_most(_MAX_BYTES + 1)
         except READ_ERRORS as err:
@@ -61,7 +61,7 @@ class AnnotationFile:
             return file.read(num_bytes)
 
     def read_text(self) -> str:
-        """The content as text: UTF-8, or UTF-16 where a byte order mark says so."""
+        """Read the content as text: UTF-8, or UTF-16 if the file starts with its byte order mark."""
         data = self.read_bytes()
         is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         try:
@@ -75,27 +75,30 @@ class AnnotationFile:
         return text
 
     def read_lines(self) -> Iterator[tuple[str, str]]:
-        """Lines that are not blank, stripped, each behind its place."""
+        """Read the lines that are not blank, stripped, each with where it is for messages."""
         for number, line in enumerate(io.StringIO(self.read_text(), newline=None), start=1):
             if line.strip():
                 yield f"{self}, line {number}", line.strip()
 
     def read_json(self) -> Any:
-        """The JSON document."""
+        """Read the file as one JSON document."""
         return _parse_json(self.read_text(), str(self))
 
     def read_json_lines(self) -> Iterator[tuple[str, Any]]:
-        """The JSON document of each line, behind its place."""
+        """Read one JSON document from each line, with where it is for messages."""
         for where, line in self.read_lines():
             yield where, _parse_json(line, where)
 
     def read_table(self) -> Iterator[tuple[str, dict[str, str]]]:
-        """Rows of a CSV file by the names in its header, each behind its place; commas, tabs or semicolons."""
+        """Read the rows of a CSV file by the names in its header, each with where it is for messages.
+
+        Columns are separated by commas, tabs or semicolons.
+        """
         records = self._read_csv()
         _, header = next(records, (0, []))
         names = [name.strip() for name in header]
         if len(set(names)) < len(names):
-            raise AnnotationError(f"{self}, line 1: a column is named twice in {names}. Give each its own name.")
+            raise AnnotationError(f"{self}, line 1: two columns have the same name in {names}. Rename one.")
         for line, fields in records:
             where = f"{self}, line {line}"
             if len(fields) != len(names):
@@ -121,21 +124,21 @@ class AnnotationFile:
 
 def _parse_json(text: str, where: str) -> Any:
     try:
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number)
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
     except json.JSONDecodeError as err:
-        place = where if ", line " in where else f"{where}, line {err.lineno}"
-        raise AnnotationError(f"{place}: not JSON ({err.msg}).") from err
+        line = where if ", line " in where else f"{where}, line {err.lineno}"
+        raise AnnotationError(f"{line}: not JSON ({err.msg}).") from err
     except (RecursionError, ValueError) as err:
-        raise AnnotationError(f"{where}: not usable as JSON ({err}).") from err
+        raise AnnotationError(f"{where}: not usable JSON ({err}).") from err
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     mapping = dict(pairs)
     if len(mapping) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} is there twice")
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} appears twice")
     return mapping
 
 
-def _no_number(name: str) -> None:
-    raise ValueError(f"{name} is no number")
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number")

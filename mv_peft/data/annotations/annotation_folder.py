@@ -1,30 +1,32 @@
-"""Annotation files found by name below a folder, plain or in zip archives."""
+"""Annotation files in a folder, found by their names, plain or in zip archives."""
 
 import os
 import zipfile
 from pathlib import Path, PurePosixPath
 
 from ...errors import AnnotationError
+from ...video.suffixes import walk_files
 from .annotation_file import READ_ERRORS, AnnotationFile
-from .video_folder import walk_files
+from .video_folder import check_folder
 
 
 class AnnotationNotFoundError(AnnotationError):
-    """A split's annotation file is not there at all."""
+    """The annotation file of a split does not exist."""
 
 
 class AnnotationFolder:
-    """The annotation files below a folder; also those in its zip archives, which are read without unpacking.
+    """The annotation files in a folder and its subfolders, including those in zip archives, read without unpacking.
 
     Args:
-        root: a folder; the names of its files are matched without regard to case.
+        root: The folder. File names are compared without regard to case.
 
     Raises:
-        AnnotationError: there is no such folder.
+        AnnotationError: There is no such folder.
     """
 
     def __init__(self, root: str | os.PathLike):
         self.root = Path(root)
+        check_folder(self.root)
         self._plain: dict[str, list[AnnotationFile]] = {}
         self._zipped: dict[str, list[AnnotationFile]] = {}
         for name in walk_files(self.root):
@@ -36,28 +38,28 @@ class AnnotationFolder:
                     self._zipped.setdefault(base, []).append(AnnotationFile(path, member))
 
     def find(self, *names: str) -> AnnotationFile | None:
-        """The first of `names` that is there; a plain file goes before one in an archive.
+        """Find the first of `names` that exists; a plain file takes precedence over one in an archive.
 
         Raises:
-            AnnotationError: more than one file has that name.
+            AnnotationError: Several files have that name.
         """
         for name in names:
             files = self._plain.get(name.lower()) or self._zipped.get(name.lower()) or []
             if len(files) > 1:
                 raise AnnotationError(
                     f"{len(files)} files are called '{name}': '{files[0].path}', '{files[1].path}'. "
-                    "Give the data set's own folder as `root`."
+                    "Give as `root` a folder that holds this data set only."
                 )
             if files:
                 return files[0]
         return None
 
     def require(self, *names: str) -> AnnotationFile:
-        """The first of `names` that is there.
+        """Find the first of `names` that exists, and insist that one does.
 
         Raises:
-            AnnotationNotFoundError: none is.
-            AnnotationError: more than one file has that name.
+            AnnotationNotFoundError: None of them exists.
+            AnnotationError: Several files have that name.
         """
         file = self.find(*names)
         if file is None:
@@ -72,4 +74,4 @@ def _members(path: Path) -> list[str]:
         with zipfile.ZipFile(path) as archive:
             return [name for name in archive.namelist() if not PurePosixPath(name).name.startswith(".")]
     except READ_ERRORS:
-        return []  # not an archive: nothing to find in it
+        return []  # not an archive in spite of its suffix

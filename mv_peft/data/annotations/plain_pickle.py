@@ -1,7 +1,7 @@
-"""Pickles that hold text and nothing else, read without unpickling.
+"""Pickles that hold only text, read without unpickling.
 
-To unpickle a file is to run it. Here its instructions are only looked at, by `pickletools`, and those that build
-strings, lists, tuples and dicts are followed; any other is an error. None that imports or calls is known here.
+Unpickling a file means running it. Here `pickletools` only lists its instructions. Those that build strings, lists,
+tuples and dicts are followed, and any other is an error; there is no code here for those that import or call.
 """
 
 import pickletools
@@ -19,10 +19,10 @@ _IGNORED = {"PROTO", "FRAME"}
 
 
 def read_plain_pickle(file: AnnotationFile) -> Any:
-    """The strings, lists, tuples and dicts that a pickle describes.
+    """Read the strings, lists, tuples and dicts that a pickle describes.
 
     Raises:
-        AnnotationError: it describes anything else, or is damaged.
+        AnnotationError: The pickle describes anything else, or is damaged.
     """
     try:
         return _follow(file.read_bytes())
@@ -30,8 +30,8 @@ def read_plain_pickle(file: AnnotationFile) -> Any:
         if isinstance(err, AnnotationError):
             raise
         raise AnnotationError(
-            f"'{file}' is not a pickle of text alone ({err}), and no other is read, since unpickling runs code. "
-            "Convert it to JSON, captions by video, with the program you have it from."
+            f"'{file}' is not a pickle of text only ({err}). No other pickle is read, because unpickling runs code. "
+            "Convert it to JSON, captions by video, with the program that wrote it."
         ) from err
 
 
@@ -68,21 +68,21 @@ def _follow(data: bytes) -> Any:
             stack.append(tuple(reversed(items)))
         elif name in ("APPEND", "APPENDS"):
             items = since_mark() if name == "APPENDS" else [stack.pop()]
-            _grown(stack, list).extend(items)
+            _appendable(stack, list).extend(items)
         elif name in ("SETITEM", "SETITEMS"):
             items = since_mark() if name == "SETITEMS" else [stack.pop(-2), stack.pop()]
-            _grown(stack, dict).update(zip(items[::2], items[1::2], strict=True))
+            _appendable(stack, dict).update(zip(items[::2], items[1::2], strict=True))
         elif name == "DICT":
             items = since_mark()
             stack.append(dict(zip(items[::2], items[1::2], strict=True)))
         elif name == "STOP":
             return stack.pop()
         elif name not in _IGNORED:
-            raise ValueError(f"it has the instruction {name}")
-    raise ValueError("it has no end")
+            raise ValueError(f"it contains the instruction {name}")
+    raise ValueError("its end is missing")
 
 
-def _grown(stack: list[Any], kind: type) -> Any:
+def _appendable(stack: list[Any], kind: type) -> Any:
     if not isinstance(stack[-1], kind):
-        raise ValueError(f"it adds to what is no {kind.__name__}")
+        raise ValueError(f"it adds items to something that is not a {kind.__name__}")
     return stack[-1]

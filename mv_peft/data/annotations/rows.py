@@ -1,30 +1,28 @@
-"""What annotation files say, row by row: who describes which video, and how."""
+"""The rows of annotation files: captions of a video, or of a moment in it."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from reprlib import repr as shortened
 from typing import Any, NamedTuple
 
 from ...errors import AnnotationError
 from .annotation_file import AnnotationFile
 
-# The first of each is our convention; `file_name` is that of Hugging Face's video folders, the others the benchmarks'.
+# The first name of each is ours, `file_name` that of Hugging Face's video folders; the others are the benchmarks'.
 VIDEO_COLUMNS = ("video", "video_id", "videoID", "file_name", "filename", "video_path", "path")
 CAPTION_COLUMNS = ("caption", "captions", "sentence", "sentences", "description", "text", "enCap")
 START_COLUMN, END_COLUMN = "start_seconds", "end_seconds"
-
-_NAMED_IN_REPORT = 5
 
 
 class Row(NamedTuple):
     """Some captions of a video.
 
     Attributes:
-        where: file and line, or file and entry, for messages.
-        video: the video's name as the file has it.
-        captions: at least one.
-        start_seconds: begin of the moment described.
-        end_seconds: its end.
+        where: The file and the line, or the file and the entry, for messages.
+        video: The name of the video as the file has it.
+        captions: At least one caption.
+        start_seconds: The start of the moment that is described.
+        end_seconds: The end of that moment.
     """
 
     where: str
@@ -35,40 +33,41 @@ class Row(NamedTuple):
 
 
 def make_row(where: str, video: object, captions: object, start: object = None, end: object = None) -> Row:
-    """A row of checked values: text that is not blank, and a moment that is not empty.
+    """Make a row of checked values: text that is not blank, and a moment that is not empty.
 
     Raises:
-        AnnotationError: a value is not of that kind.
+        AnnotationError: A value is of another kind.
     """
     captions = captions if isinstance(captions, list) else [captions]
     if not captions:
-        raise AnnotationError(f"{where}: no caption. Describe the video, or leave it out.")
+        raise AnnotationError(f"{where}: no caption. Add one, or leave the video out.")
     texts = tuple(_text(where, "caption", caption) for caption in captions)
     start_seconds, end_seconds = _seconds(where, START_COLUMN, start), _seconds(where, END_COLUMN, end)
     if end_seconds is not None and end_seconds <= (start_seconds or 0.0):
         raise AnnotationError(
-            f"{where}: the moment ends at {end_seconds:g} s, before or where it starts ({start_seconds or 0.0:g} s)."
+            f"{where}: the moment starts at {start_seconds or 0.0:g} s and ends at {end_seconds:g} s. "
+            "It must end later than it starts."
         )
     return Row(where, _text(where, "video", video), texts, start_seconds, end_seconds)
 
 
 def read_rows(file: AnnotationFile) -> Iterator[Row]:
-    """Rows of a file with a video and a caption, or a list of captions, in each.
+    """Read a file that has a video and a caption, or a list of captions, in every row.
 
-    Read are CSV with a header, JSON lines, and JSON: a list of objects, or one object of captions by video.
+    The file is CSV with a header, JSON lines, or JSON: a list of objects, or one object of captions by video.
 
     Raises:
-        AnnotationError: the file is none of these; the message says where.
+        AnnotationError: The file is none of these, or a row is malformed; the message names the line.
     """
     for where, entry in _read_entries(file):
         yield parse_row(where, entry)
 
 
 def parse_row(where: str, entry: object) -> Row:
-    """The row that an entry holds under the names of columns above.
+    """Make a row of an entry whose keys are among `VIDEO_COLUMNS`, `CAPTION_COLUMNS` and the two of a moment.
 
     Raises:
-        AnnotationError: it is no mapping, or has no video or no caption.
+        AnnotationError: The entry is not a mapping, or has no video or no caption.
     """
     if not isinstance(entry, Mapping):
         raise AnnotationError(f"{where}: expected a video with captions, got {shortened(entry)}.")
@@ -77,20 +76,12 @@ def parse_row(where: str, entry: object) -> Row:
 
 
 def read_entries(file: AnnotationFile) -> Iterator[tuple[str, Any]]:
-    """Entries of a JSON list, each behind its place.
+    """Read the entries of a JSON list, each with where it is for messages.
 
     Raises:
-        AnnotationError: the file is no JSON list.
+        AnnotationError: The file is not a JSON list.
     """
     return _numbered(file, file.read_json())
-
-
-def some_of(names: Sequence[str]) -> str:
-    """A colon and the first of the names, for the end of a sentence; nothing if there are none."""
-    if not names:
-        return ""
-    more = len(names) - _NAMED_IN_REPORT
-    return f": {', '.join(map(repr, names[:_NAMED_IN_REPORT]))}{f' and {more:,} more' if more > 0 else ''}"
 
 
 def _numbered(file: AnnotationFile, entries: object) -> Iterator[tuple[str, Any]]:
@@ -116,21 +107,23 @@ def _read_json_entries(file: AnnotationFile) -> Iterator[tuple[str, Any]]:
     except AnnotationError as err:
         if getattr(err.__cause__, "msg", None) != "Extra data":
             raise
-        yield from file.read_json_lines()  # what Hugging Face's `to_json` writes under this suffix
+        yield from file.read_json_lines()  # Hugging Face's `to_json` writes JSON lines under this suffix
         return
     if not isinstance(document, dict):
         yield from _numbered(file, document)
         return
-    for video, said in document.items():
-        entry = {VIDEO_COLUMNS[0]: video}
-        yield f"{file}, {video!r}", {**said, **entry} if isinstance(said, dict) else {**entry, CAPTION_COLUMNS[0]: said}
+    for video, value in document.items():
+        entry = value if isinstance(value, dict) else {CAPTION_COLUMNS[0]: value}
+        yield f"{file}, {video!r}", {**entry, VIDEO_COLUMNS[0]: video}
 
 
 def _first(where: str, entry: Mapping, columns: tuple[str, ...]) -> Any:
     for column in columns:
         if column in entry:
             return entry[column]
-    raise AnnotationError(f"{where}: none of the columns {', '.join(columns)}, only {', '.join(map(str, entry))}.")
+    raise AnnotationError(
+        f"{where}: needs one of the columns {', '.join(columns)}, has only {', '.join(map(str, entry))}."
+    )
 
 
 def _text(where: str, kind: str, value: object) -> str:
@@ -141,7 +134,9 @@ def _text(where: str, kind: str, value: object) -> str:
     try:
         value.encode()
     except UnicodeEncodeError as err:
-        raise AnnotationError(f"{where}: the {kind} {shortened(value)} has half a character ({err.reason}).") from err
+        raise AnnotationError(
+            f"{where}: the {kind} {shortened(value)} contains half a character ({err.reason})."
+        ) from err
     return value.strip()
 
 
@@ -153,5 +148,5 @@ def _seconds(where: str, column: str, value: object) -> float | None:
     except (OverflowError, TypeError, ValueError):
         seconds = math.nan
     if not 0 <= seconds < math.inf:
-        raise AnnotationError(f"{where}: `{column}` must be seconds, not negative, got {shortened(value)}.")
+        raise AnnotationError(f"{where}: `{column}` must be a number of seconds, at least 0, got {shortened(value)}.")
     return seconds

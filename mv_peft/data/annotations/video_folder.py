@@ -1,4 +1,4 @@
-"""Video files below a folder, found by the names that annotation files give them."""
+"""Video files in a folder, found by the names that annotation files give them."""
 
 import os
 import re
@@ -8,11 +8,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from ...errors import AnnotationError
-
-# DiDeMo's names also end in `.null` and in a bare dot: what Flickr gave when its authors asked for the suffix.
-_VIDEO_SUFFIX = re.compile(
-    "|3g2|3gp|3gpp|asf|avi|divx|flv|m2ts|m4v|mkv|mov|mp4|mpeg|mpg|mts|null|ogv|qt|ts|webm|wmv", re.IGNORECASE
-)
+from ...video.suffixes import has_video_suffix, walk_files
 
 
 def check_folder(root: Path) -> None:
@@ -21,49 +17,26 @@ def check_folder(root: Path) -> None:
         raise AnnotationError(f"'{root}' is not a folder. Give the folder that holds the data set.")
 
 
-def walk_files(root: Path) -> Iterator[str]:
-    """Names of the files below `root`, relative to it, sorted; hidden ones are left out, links are followed.
-
-    Raises:
-        AnnotationError: `root` is no folder.
-    """
-    check_folder(root)
-    seen = set()
-    for folder, subfolders, names in os.walk(root, followlinks=True):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        here = os.path.realpath(folder)
-        if here in seen:  # a link that leads back
-            subfolders.clear()
-            continue
-        seen.add(here)
-        below = os.path.relpath(folder, root)
-        for name in sorted(names):
-            if not name.startswith("."):
-                yield os.path.normpath(os.path.join(below, name))
-
-
 def strip_suffixes(name: str) -> str:
-    """A name without the suffixes of video files, of which it may have several: `clip.mov.mp4` -> `clip`."""
-    while True:
-        stem, dot, suffix = name.rpartition(".")
-        if not dot or not _VIDEO_SUFFIX.fullmatch(suffix) or stem[-1:] in ("", "/"):
-            return name
-        name = stem
+    """Strip every video suffix from a file name, which may have more than one: `clip.mov.mp4` -> `clip`."""
+    while has_video_suffix(name):
+        name = name.rpartition(".")[0]
+    return name
 
 
 def portable(name: str) -> str:
-    """A name as it is compared: `/` between folders, accents composed (macOS takes them apart)."""
+    """Normalise a file name for comparison: `/` between folders, and composed accents (macOS decomposes them)."""
     return unicodedata.normalize("NFC", name).replace("\\", "/")
 
 
 class VideoFolder:
-    """The videos below a folder. A name can only ever lead to a file below it.
+    """The videos in a folder and its subfolders. No name can lead to a file outside the folder.
 
     Args:
-        root: the folder; links in it are followed, since whoever may put them there owns the data.
+        root: The folder. Links in it are followed, since only the owner of the data can have put them there.
 
     Raises:
-        AnnotationError: there is no such folder.
+        AnnotationError: There is no such folder.
     """
 
     def __init__(self, root: str | os.PathLike):
@@ -71,12 +44,12 @@ class VideoFolder:
         check_folder(self.root)
 
     def __iter__(self) -> Iterator[str]:
-        """Names of all videos, relative to the folder, sorted."""
+        """Iterate over the paths of all videos, relative to the folder and sorted."""
         return iter(sorted({name for names in self._names.values() for name in names}))
 
     @cached_property
     def _names(self) -> dict[str, list[str]]:
-        """Names of the files, by name without suffix, with and without folders."""
+        """Paths of the videos by their name without suffix, both with and without the subfolders."""
         found: dict[str, list[str]] = {}
         for name in walk_files(self.root):
             stripped = strip_suffixes(portable(name))
@@ -86,34 +59,37 @@ class VideoFolder:
         return found
 
     def video_id(self, name: str) -> str:
-        """What identifies the video that an annotation file calls `name`: its name below the folder, without suffix.
+        """Return what identifies the video that an annotation file calls `name`: its path in the folder, no suffix.
 
         Raises:
             ValueError: `name` leads out of the folder.
         """
-        return strip_suffixes(self._below(name))
+        return strip_suffixes(self._relative(name))
 
     def find(self, name: str) -> Path | None:
-        """The file of a video: the one at this very place, or the only one of this name in any subfolder.
+        """Find the file of a video: the file at exactly this path, or the only one of this name in any subfolder.
 
         Args:
-            name: as an annotation file has it, with or without suffix, with or without folders.
+            name: The name in the annotation file, with or without suffix, with or without subfolders.
+
+        Returns:
+            The path, or None if there is no such file.
 
         Raises:
-            ValueError: `name` leads out of the folder, or fits several files.
+            ValueError: `name` leads out of the folder, or matches several files.
         """
-        name = self._below(name)
+        name = self._relative(name)
         key = strip_suffixes(name)
         if key != name and os.path.isfile(self.root / name):
-            return self.root / name  # without a look at the whole folder, which may be a home directory
+            return self.root / name  # without walking through the whole folder, which may be a home directory
         candidates = self._names.get(key, [])
-        for fits in (
+        for matches in (
             lambda candidate: candidate == name,
             lambda candidate: PurePosixPath(candidate).name == name,
             lambda candidate: strip_suffixes(candidate) == key,
             lambda candidate: True,
         ):
-            files = [candidate for candidate in candidates if fits(portable(candidate))]
+            files = [candidate for candidate in candidates if matches(portable(candidate))]
             if len(files) > 1:
                 raise ValueError(
                     f"'{name}' may be '{files[0]}' or '{files[1]}'. "
@@ -121,17 +97,17 @@ class VideoFolder:
                 )
             if files:
                 path = self.root / files[0]
-                return path if os.path.exists(path) else None  # a link may lead nowhere
+                return path if os.path.exists(path) else None  # a link may be broken
         return None
 
-    def _below(self, name: str) -> str:
+    def _relative(self, name: str) -> str:
         path = portable(name)
         if path.startswith("/") or re.match("[A-Za-z]:/", path):
             root = portable(os.path.abspath(self.root)).rstrip("/") + "/"
             if not path.startswith(root):
-                raise ValueError(f"{name!r} is not below the video folder '{self.root}'. Give names relative to it.")
+                raise ValueError(f"{name!r} is not in the video folder '{self.root}'. Give names relative to it.")
             path = path[len(root) :]
         parts = PurePosixPath(path).parts
         if not parts or ".." in parts:
-            raise ValueError(f"{name!r} is not below the video folder '{self.root}'. Give names relative to it.")
+            raise ValueError(f"{name!r} is not in the video folder '{self.root}'. Give names relative to it.")
         return "/".join(parts)

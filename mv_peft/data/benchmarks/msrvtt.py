@@ -1,4 +1,4 @@
-"""MSR-VTT: 10,000 clips with 20 captions each; retrieval is measured on "1k-A", one caption of 1,000 of them."""
+"""MSR-VTT: 10,000 clips with 20 captions each. Retrieval is measured on "1k-A", 1,000 clips with one caption each."""
 
 from collections.abc import Iterable, Iterator
 
@@ -7,15 +7,15 @@ from ..annotations.annotation_file import AnnotationFile
 from ..annotations.annotation_folder import AnnotationFolder
 from ..annotations.lists import read_list, select_listed
 from ..annotations.rows import Row, make_row, read_rows
-from .base import Benchmark, Split
+from .base import MV_ADAPTER_PAPER, Benchmark, PublishedRow, Split, register_benchmark
 
-# Files with a video and its captions in each row.
+# Files that have a video and its captions in every row.
 _ROWS = {
     "train": ("msrvtt_train_9k.json", "msrvtt_ret_train9k.json"),
     "train-7k": ("msrvtt_train_7k.json", "msrvtt_ret_train7k.json"),
     "test": ("MSRVTT_JSFUSION_test.csv", "msrvtt_test_1k.json", "msrvtt_ret_test1k.json"),
 }
-# Lists of videos, whose captions stand among the "sentences" of other files.
+# Lists of videos, whose captions are among the "sentences" of other files.
 _LISTS = {"train": ("MSRVTT_train.9k.csv", "train_list_jsfusion.txt"), "train-7k": ("MSRVTT_train.7k.csv",)}
 _ALL_SENTENCES = ("MSRVTT_data.json", "MSR_VTT.json")
 _SENTENCES = ("train_val_videodatainfo.json", "test_videodatainfo.json")
@@ -40,7 +40,7 @@ def _sentences(files: AnnotationFolder) -> Iterator[Row]:
 
 
 def _sentences_of(file: AnnotationFile) -> Iterator[Row]:
-    """Rows of the authors' "sentences", or of the "annotations" that stand for them in the form of COCO."""
+    """Read the authors' "sentences", or the "annotations" that replace them in files of COCO's form."""
     document = file.read_json()
     kind, video = ("sentences", "video_id")
     if isinstance(document, dict) and "sentences" not in document and "annotations" in document:
@@ -55,15 +55,23 @@ def _sentences_of(file: AnnotationFile) -> Iterator[Row]:
         yield make_row(where, sentence.get(video), sentence.get("caption"))
 
 
-MSRVTT = Benchmark(
-    name="msrvtt",
-    splits={
-        "train": Split(9_000, 180_000),
-        "train-7k": Split(7_010, 140_200),
-        "test": Split(1_000, 1_000),
-        "full-train": Split(6_513, 130_260),
-        "full-val": Split(497, 9_940),
-        "full-test": Split(2_990, 59_800),
-    },
-    read=_read,
+MSRVTT = register_benchmark(
+    Benchmark(
+        name="msrvtt",
+        title="MSR-VTT",
+        splits={
+            "train": Split(9_000, 180_000),
+            "train-7k": Split(7_010, 140_200),
+            "test": Split(1_000, 1_000),
+            "full-train": Split(6_513, 130_260),
+            "full-val": Split(497, 9_940),
+            "full-test": Split(2_990, 59_800),
+        },
+        protocol="pairs",
+        read=_read,
+        published=(
+            PublishedRow("full fine-tuning", (45.0, 73.0, 82.2), (45.3, 73.4, 83.7), MV_ADAPTER_PAPER),
+            PublishedRow("MV-Adapter", (46.2, 73.2, 82.7), (47.2, 74.8, 83.9), MV_ADAPTER_PAPER),
+        ),
+    )
 )

@@ -1,4 +1,4 @@
-"""MSVD: 1,970 clips of YouTube with some 40 captions each, every one of which is a query in the test."""
+"""MSVD: 1,970 clips from YouTube with some 40 captions each, all of which are queries in the test."""
 
 from collections.abc import Iterable, Iterator
 
@@ -8,7 +8,7 @@ from ..annotations.annotation_folder import AnnotationFolder
 from ..annotations.lists import read_list, select_listed
 from ..annotations.plain_pickle import read_plain_pickle
 from ..annotations.rows import Row, make_row, read_rows
-from .base import Benchmark, Split
+from .base import MV_ADAPTER_PAPER, Benchmark, PublishedRow, Split, register_benchmark
 
 _CAPTIONS = ("captions_msvd.json", "raw-captions.pkl", "AllVideoDescriptions.txt")
 
@@ -24,10 +24,10 @@ def _read(files: AnnotationFolder, split: str) -> Iterable[Row]:
 
 
 def _read_pickle(file: AnnotationFile) -> Iterator[Row]:
-    """Rows of CLIP4Clip's pickle: lists of words, in lists of captions, by video."""
+    """Read CLIP4Clip's pickle: for each video a list of captions, each of which is a list of words."""
     captions_of = read_plain_pickle(file)
     if not isinstance(captions_of, dict):
-        raise AnnotationError(f"{file}: expected captions by video.")
+        raise AnnotationError(f"{file}: expected a dict of captions by video.")
     for video, captions in captions_of.items():
         where = f"{file}, {video!r}"
         if not isinstance(captions, list):
@@ -44,15 +44,23 @@ def _sentence(where: str, words: object) -> str:
 
 
 def _read_descriptions(file: AnnotationFile) -> Iterator[Row]:
-    """Rows of the corpus' own text: the clip, a space, a caption; `#` starts a comment."""
+    """Read the text file of the corpus: on each line the clip, a space and a caption; `#` starts a comment."""
     for where, line in file.read_lines():
         if not line.startswith("#"):
             video, _, caption = line.partition(" ")
             yield make_row(where, video, caption)
 
 
-MSVD = Benchmark(
-    name="msvd",
-    splits={"train": Split(1_200, 48_774), "val": Split(100, 4_290), "test": Split(670, 27_763)},
-    read=_read,
+MSVD = register_benchmark(
+    Benchmark(
+        name="msvd",
+        title="MSVD",
+        splits={"train": Split(1_200, 48_774), "val": Split(100, 4_290), "test": Split(670, 27_763)},
+        protocol="multi-caption",
+        read=_read,
+        published=(
+            PublishedRow("full fine-tuning", (49.7, 79.2, 87.3), (71.2, 92.5, 95.5), MV_ADAPTER_PAPER),
+            PublishedRow("MV-Adapter", (49.4, 78.3, 87.0), (71.8, 93.0, 96.4), MV_ADAPTER_PAPER),
+        ),
+    )
 )

@@ -1,7 +1,7 @@
-"""VATEX: ten seconds of Kinetics with ten English captions each.
+"""VATEX: clips of ten seconds from Kinetics, with ten English captions each.
 
-Retrieval divides the 3,000 validation videos by lists of 1,500, and two different pairs of lists circulate: results on
-one are not results on the other.
+For retrieval the 3,000 validation videos are divided by two lists of 1,500. Two different pairs of lists circulate, and
+results on one pair are not comparable with results on the other.
 """
 
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from itertools import chain
 from ..annotations.annotation_folder import AnnotationFolder
 from ..annotations.lists import read_list, select_listed
 from ..annotations.rows import Row, read_rows
-from .base import Benchmark, Split
+from .base import Benchmark, Split, register_benchmark
 
 _TRAIN = ("vatex_training_v1.0.json", "train.json")
 _HELD_OUT = ("vatex_validation_v1.0.json", "vatex_public_test_english_v1.1.json", "val.json", "test.json")
@@ -25,8 +25,12 @@ def _read(files: AnnotationFolder, split: str) -> Iterable[Row]:
     return select_listed(chain.from_iterable(map(read_rows, found)), read_list(listed))
 
 
-VATEX = Benchmark(
-    name="vatex",
-    splits={"train": Split(25_991, 259_910), "val": Split(1_500, 15_000), "test": Split(1_500, 15_000)},
-    read=_read,
+VATEX = register_benchmark(
+    Benchmark(
+        name="vatex",
+        title="VATEX",
+        splits={"train": Split(25_991, 259_910), "val": Split(1_500, 15_000), "test": Split(1_500, 15_000)},
+        protocol="multi-caption",
+        read=_read,
+    )
 )

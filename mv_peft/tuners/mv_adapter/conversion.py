@@ -13,12 +13,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoConfig, CLIPConfig, CLIPModel
 
-from ...errors import CheckpointError
+from ...errors import CheckpointError, some_of
 from ...runs.files import CONFIG_FILE, WEIGHTS_FILE
 from .config import MVAdapterConfig
 from .layer import MVAdapterLinear, SharedFactors
 from .official import ConversionReport, load_official_checkpoint, official_state_dict
-from .official_file import read_official, some
+from .official_file import read_official
 
 
 def adapter_from_official(
@@ -79,7 +79,7 @@ def official_from_adapter(folder: str | os.PathLike[str], base_model: str) -> di
     if unlike:
         raise CheckpointError(
             f"The adapter in '{folder}' does not fit '{base_model}': {len(unlike)} tensors are missing, left over or "
-            f"of another shape ({some(unlike)}). Name the model that it was trained on."
+            f"of another shape ({some_of(unlike)}). Name the model that it was trained on."
         )
     _materialise(model, weights.values())
     set_peft_model_state_dict(model, weights)

@@ -19,10 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...errors import CheckpointError
+from ...errors import CheckpointError, some_of
 from .adapter import TextAdapter, VideoAdapter
 from .layer import MVAdapterLinear, SharedFactors
-from .official_file import read_official, some
+from .official_file import read_official
 
 # Our name of a part of an adapter -> theirs. Weights keep their layout.
 _TRANSFORMER = {
@@ -213,7 +213,7 @@ def _check(
         raise CheckpointError(
             f"{does_not_fit}: "
             + "; ".join(
-                f"{len(keys)} {what} ({some(keys)})"
+                f"{len(keys)} {what} ({some_of(keys)})"
                 for what, keys in (("missing", missing), ("left over", left_over))
                 if keys
             )
@@ -226,7 +226,7 @@ def _check(
     ]
     if differing:
         raise CheckpointError(
-            f"{does_not_fit}: {len(differing)} tensors differ ({some(differing)}). "
+            f"{does_not_fit}: {len(differing)} tensors differ ({some_of(differing)}). "
             "Compare bottleneck_dim, max_frames, max_text_tokens, tying_position and factor_dim with those of the run."
         )
     for repeat, factor in repeats.items():

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ...errors import CheckpointError
+from ...errors import CheckpointError, some_of
 
 _SAVE_STATE_DICT = "Give the program's `model.state_dict()`, saved by `torch.save` or as safetensors."
 
@@ -42,7 +42,7 @@ def read_official(checkpoint: str | os.PathLike[str] | Mapping[str, Any]) -> dic
     flat = {key.removeprefix("module."): value for key, value in checkpoint.items()}
     if len(flat) < len(checkpoint):
         twice = [key for key in flat if key in checkpoint and f"module.{key}" in checkpoint]
-        raise CheckpointError(f"{what} holds keys with and without `module.`: {some(twice)}. {_SAVE_STATE_DICT}")
+        raise CheckpointError(f"{what} holds keys with and without `module.`: {some_of(twice)}. {_SAVE_STATE_DICT}")
     return flat
 
 
@@ -61,8 +61,3 @@ def _read_file(path: Path) -> Any:
         raise CheckpointError(
             f"Cannot read '{path}' as a checkpoint: {reason}. Only tensors are read. {_SAVE_STATE_DICT}"
         ) from error
-
-
-def some(items: list[str], most: int = 4) -> str:
-    """The first few of many names, for a message."""
-    return ", ".join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")
