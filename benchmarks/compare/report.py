@@ -45,18 +45,22 @@ def shown_groups() -> list[str]:
     return [block["group"] for text in texts for block in _BLOCK.finditer(text) if not block["summary"]]
 
 
-def filled(page: Path) -> str:
+def filled(text: str, folder: Path, results: Path) -> str:
     """The text of a page with the tables of each group between its markers.
+
+    Args:
+        text: The text of the page.
+        folder: Folder of the page, for the paths of the plots.
+        results: Folder of the groups.
 
     Raises:
         ValueError: If a marker has no end, or if a group has no results or results that are not comparable.
     """
-    text = page.read_text(encoding="utf-8")
-    _check_markers(text, page)
+    _check_markers(text)
 
     def tables(block: re.Match[str]) -> str:
-        rows = read_group(RESULTS / block["group"])
-        plot = Path(os.path.relpath(PLOTS / f"{block['group']}.svg", page.parent)).as_posix()
+        rows = read_group(results / block["group"])
+        plot = Path(os.path.relpath(PLOTS / f"{block['group']}.svg", folder)).as_posix()
         if block["summary"]:
             chosen = [name for name in method_names() if load_method(name).summary]
             body = render_summary(rows, chosen, plot)
@@ -69,17 +73,23 @@ def filled(page: Path) -> str:
 
 def stale() -> list[Path]:
     """The pages and plots that are not in step with the results."""
-    behind = [page for page in pages() if filled(page) != page.read_text(encoding="utf-8")]
+    behind = [page for page, (text, new) in _texts().items() if new != text]
     plots = {PLOTS / f"{group}.svg": group for group in shown_groups()}
     return behind + [file for file, group in plots.items() if drawn_from(file) != digest(read_group(RESULTS / group))]
 
 
-def _check_markers(text: str, page: Path) -> None:
+def _texts() -> dict[Path, tuple[str, str]]:
+    """The text of each page as it is, and as it should be."""
+    texts = {page: page.read_text(encoding="utf-8") for page in pages()}
+    return {page: (text, filled(text, page.parent, RESULTS)) for page, text in texts.items()}
+
+
+def _check_markers(text: str) -> None:
     whole = [block.start() for block in _BLOCK.finditer(text)]
     for marker in re.finditer(f"{_MARKER}.*", text):
         if marker.start() not in whole:
             raise ValueError(
-                f"'{marker[0]}' in '{page}' starts no block. Write `{_MARKER}GROUP -->` or "
+                f"'{marker[0]}' starts no block. Write `{_MARKER}GROUP -->` or "
                 f"`{_MARKER}GROUP summary -->`, and `<!-- end of results -->` below it."
             )
 
@@ -93,9 +103,8 @@ def main() -> None:
         sys.exit(
             f"Not in step with the results: {behind}. Run `python -m benchmarks.compare.report`." if behind else None
         )
-    texts = {page: filled(page) for page in pages()}
-    for page, text in texts.items():
-        page.write_text(text, encoding="utf-8")
+    for page, (_, new) in _texts().items():
+        page.write_text(new, encoding="utf-8")
     if importlib.util.find_spec("matplotlib") is None:
         print(
             "matplotlib is not installed: the tables are new, the plots were not drawn. "

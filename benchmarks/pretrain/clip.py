@@ -32,6 +32,7 @@ from .tiny_models import FAMILIES, MAX_TEXT_TOKENS, build_tokenizer, save
 KEPT = Path(__file__).parent / "clips"
 CACHE = Path("runs") / "clips"
 RENDERED_AT_ONCE = 4000
+NUM_VALIDATION_STILLS = 1000
 
 
 class Pretraining(NamedTuple):
@@ -147,9 +148,9 @@ def main() -> None:
     model, tokenizer = pretrain(args.data, args.output, _pretraining(args.data, args.steps), family=args.family)
     minutes = (time.perf_counter() - began) / 60
     for gallery, paired in (("natural", False), ("twin", True)):
-        clips = draw(args.data, "validation", 1000, paired=paired, num_frames=12, seed=0)
+        clips = draw(args.data, "validation", NUM_VALIDATION_STILLS, paired=paired, num_frames=12, seed=0)
         recall = still_recall(model, tokenizer, clips.captions, exposures(clips))
-        print(f"t2v R@1 among 1,000 validation stills, {gallery}: {recall:.1f}")
+        print(f"t2v R@1 among {NUM_VALIDATION_STILLS:,} validation stills, {gallery}: {recall:.1f}")
     print(f"{args.output}: {minutes:.1f} minutes")
 
 
