@@ -86,6 +86,14 @@ def test_a_siglip_has_the_sizes_and_the_tokenizer_of_the_clip(siglip) -> None:
     assert set(tokenizer.get_vocab()) <= words
 
 
+def test_captions_are_padded_as_the_family_is_used_to(siglip) -> None:
+    _, model, tokenizer = siglip
+    clip, processor = load_clip("shapes")
+    captions = ["a red star grows at the top over snow"]
+    assert tokenize(model, tokenizer, captions).shape == (1, MAX_TEXT_TOKENS)
+    assert tokenize(clip, processor.tokenizer, captions).shape == (1, 11)
+
+
 def test_the_sigmoid_loss_starts_as_in_the_paper(siglip) -> None:
     _, model, _ = siglip
     assert model.logit_scale.exp().item() == pytest.approx(10, rel=0.02)
