@@ -136,7 +136,7 @@ def test_a_siglip_learns_stills_with_its_own_loss() -> None:
     assert loss() < 0.5 * before
 
 
-def test_the_command_says_the_recall(tmp_path, monkeypatch, capsys) -> None:
+def test_the_command_prints_the_recall(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.setattr(command, "PRETRAINING", {"shapes": Pretraining(64, 2, 16)})
     monkeypatch.setattr(command, "NUM_VALIDATION_STILLS", 20)
     monkeypatch.setattr(sys, "argv", ["clip", "--data", "shapes", "--output", str(tmp_path / "clip")])

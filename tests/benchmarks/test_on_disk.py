@@ -1,4 +1,4 @@
-"""The benchmark on videos on disk, in MSR-VTT's files: run, tune and suite, what each reads, and leaves alone."""
+"""The comparison on videos on disk, in MSR-VTT's files: what run, tune and suite write, and what they read."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def ids(number, first, last):
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """Eight videos to train on and three to validate, of two captions each, and five to test."""
+    """Eight videos for training and three for validation, with two captions each, and five for testing."""
     folder = tmp_path_factory.mktemp("msrvtt")
     train = ids(8, VALIDATION_SHARE, 0.5) + ids(3, 0, VALIDATION_SHARE)
     test = ids(5, 0.5, 1)
@@ -86,7 +86,7 @@ def own(root):
 
 @pytest.fixture
 def read(monkeypatch):
-    """The names of all videos that were read, as often as they were."""
+    """The name of a video for each time that it is read."""
     names = []
 
     def spy(path, *args, **kwargs):
@@ -111,7 +111,7 @@ def names_of(videos):
     return {record.video_id for record in videos}
 
 
-def test_a_run_writes_what_a_run_in_a_rendered_world_writes(root, tmp_path, monkeypatch, capsys):
+def test_a_result_has_the_same_entries_as_in_a_rendered_world(root, tmp_path, monkeypatch, capsys):
     arguments = ["--method", "mv_adapter", "--data", "msrvtt", "--model", TINY_CLIP, "--root", root, "--seed", 2]
     main(
         run_module,
@@ -163,7 +163,7 @@ def test_a_run_writes_what_a_run_in_a_rendered_world_writes(root, tmp_path, monk
     assert row.figures("retrieval", "t2v R@5") == [100.0]
 
 
-def test_zero_shot_figures_are_the_library_s(root, read):
+def test_zero_shot_figures_equal_those_of_the_library(root, read):
     result = run(settings(root, "zero-shot", learning_rate=None))
     processor = MVProcessor.from_pretrained(TINY_CLIP, max_text_tokens=16, frame_sampling="fps_uniform")
     test = MSRVTT.load(root, "test")
@@ -182,8 +182,8 @@ def test_the_same_run_gives_the_same_numbers_and_another_seed_others(root):
     assert other["train_info"]["curve"] != first["train_info"]["curve"]
 
 
-def test_measured_is_the_best_state_on_validation(root, monkeypatch):
-    """At a rate that changes nothing in the figures the first state of a training stays the best."""
+def test_the_checkpoint_that_is_best_on_validation_is_measured(root, monkeypatch):
+    """At a learning rate that does not change the figures, the first checkpoint stays the best."""
     measured = []
     evaluate = on_disk.evaluate_retrieval
 
@@ -213,7 +213,7 @@ def test_measured_is_the_best_state_on_validation(root, monkeypatch):
     assert not any(torch.equal(best[name], states["last"][name]) for name in best)
 
 
-def test_the_test_split_is_left_alone_until_the_end(root, read, monkeypatch):
+def test_the_test_split_is_not_read_before_the_end(root, read, monkeypatch):
     test, everything = names_of(MSRVTT.load(root, "test")), []
     train = VideosOnDisk(settings(root))
 
@@ -254,7 +254,7 @@ def test_tuning_never_reads_the_test_split(root, read, tmp_path, monkeypatch):
         run(settings(tmp_path / "root", videos=root / "all"))
 
 
-def test_the_suite_tunes_and_runs_what_is_not_there(root, tmp_path, monkeypatch, capsys):
+def test_the_suite_tunes_and_runs_what_is_missing(root, tmp_path, monkeypatch, capsys):
     (tmp_path / "methods").mkdir()
     lora = {"label": "LoRA r=8 (q, v)", "method": "lora", "learning_rates": [1e-4, 1e-3]}
     for name, entries in (("lora", lora), ("zero-shot", {"label": "zero-shot", "method": "zero-shot"})):
@@ -348,7 +348,7 @@ def test_every_data_set_that_can_be_trained_on_has_its_own_results(root, own):
     assert WorldSettings(method="lora", size="fast").group == "shapes-fast"
 
 
-def test_lengths_are_those_that_were_published(root):
+def test_default_lengths_are_the_published_ones(root):
     source = VideosOnDisk(settings(root, steps=0))
     assert source.steps == 5 * (16 // 4)
     assert source.batch_size == 4
@@ -363,7 +363,7 @@ def test_lengths_are_those_that_were_published(root):
         VideosOnDisk(settings(root, batch_size=0))
 
 
-def test_what_was_chosen_for_the_tiny_clip_stays_there(root):
+def test_fields_for_the_tiny_clip_are_not_used_in_a_usual_clip(root):
     _, processor = VideosOnDisk(settings(root)).load_clip()
     assert (processor.max_frames, processor.max_text_tokens, processor.frame_sampling) == (12, 16, "fps_uniform")
     for tiny, width in ((True, 32), (False, 64)):
@@ -375,7 +375,7 @@ def test_what_was_chosen_for_the_tiny_clip_stays_there(root):
         assert trained[1] == pytest.approx(trained[0], rel=0.03)
 
 
-def test_what_makes_no_sense_in_a_usual_clip_is_refused(tmp_path, root, monkeypatch, capsys):
+def test_methods_for_tiny_clips_only_are_refused_in_a_usual_clip(tmp_path, root, monkeypatch, capsys):
     usual = method_names(tiny=False)
     assert {"mv_adapter", "mv_adapter_paper", "mv_adapter_tied_1", "full+head"} <= set(usual)
     assert set(method_names()) - set(usual) == {
@@ -444,7 +444,7 @@ def test_all_methods_have_the_same_tuning_budget_for_a_usual_clip():
         assert list(usual.learning_rates) == sorted(set(usual.learning_rates))
 
 
-def test_a_curve_has_some_twenty_points():
+def test_a_curve_has_about_twenty_points():
     history = [{"step": step, "loss": float(step)} for step in range(10, 610, 10)] + [{"step": 600, "eval_x": 1.0}]
     curve = _curve(history)
     assert len(curve) == 20

@@ -36,7 +36,7 @@ KINDS = {"move": 10.0, "turn": 20.0, "order": 30.0, "still": 90.0}
 
 @pytest.fixture(autouse=True)
 def methods(request, tmp_path, monkeypatch):
-    """Methods of the test's own, but for tests of what is committed."""
+    """Methods that the test writes, except in tests of what is committed."""
     if "committed" in request.node.name:
         return
     folder = tmp_path / "methods"
@@ -177,7 +177,7 @@ def test_sections_and_their_order(world):
     assert not [name for name in table(fill(block("shapes"), world.parent)) if name.startswith("**")], "one section"
 
 
-def test_the_limit_of_the_blind_is_a_row_where_there_is_one(world):
+def test_the_limit_of_methods_that_are_blind_to_order_is_a_row(world):
     text = fill(block("shapes"), world.parent)
     limit = "*blind to the order of frames, at best*"
     assert table(text)[limit] == ["-", "87.5", "87.5", "52.5", "52.5", "50.0", "50.0", "-"]
@@ -187,7 +187,7 @@ def test_the_limit_of_the_blind_is_a_row_where_there_is_one(world):
             given["metrics"][gallery]["order-blind ceiling"] = 100.0
         file.write_text(json.dumps(given))
     text = fill(block("shapes"), world.parent)
-    assert limit not in table(text), "whoever may find everything has no limit"
+    assert limit not in table(text), "a limit of 100 is not shown"
     assert table(text)["zero-shot"]
 
 
@@ -230,7 +230,7 @@ def test_groups_without_twins(tmp_path):
     assert [bar["x"] for bar in drawn["bars"]["video to text"]] == [[31.0, 0.0], [41.0, 0.0]]
 
 
-def test_where_rates_come_from(world):
+def test_the_table_says_how_learning_rates_were_chosen(world):
     costs = "Costs and learning rates"
     text = fill(block("shapes"), world.parent)
     assert table(text, costs)["- without tying"][2:4] == ["0.001", "given"]
@@ -252,7 +252,7 @@ def test_where_rates_come_from(world):
         read_group(world)
 
 
-def test_the_summary_is_the_chosen_rows_and_where_they_are_from(world):
+def test_the_summary_has_the_chosen_rows_and_their_commands(world):
     text = fill(block("shapes", " summary"), world.parent)
     main = table(fill(block("shapes"), world.parent))
     chosen = ["method", "---", "zero-shot", "LoRA", "MV-Adapter", "*blind to the order of frames, at best*"]
@@ -270,7 +270,7 @@ def test_the_summary_is_the_chosen_rows_and_where_they_are_from(world):
     assert text.count("(benchmarks/plots/shapes.svg)") == 1
 
 
-def test_a_summary_of_what_is_not_there_is_an_error(world, tmp_path):
+def test_a_summary_of_missing_results_is_an_error(world, tmp_path):
     write(world, "mv_adapter,scaling=2-seed0", result("mv_adapter", overrides={"scaling": 2}, peft={"scaling": 2}))
     assert "MV-Adapter, scaling=2" in table(fill(block("shapes"), world.parent))
     (world / "mv_adapter-seed0.json").unlink()
@@ -312,7 +312,7 @@ def test_runs_that_are_not_comparable_are_an_error(world):
         read_group(world)
 
 
-def test_results_of_another_file_or_of_none_are_an_error(world, tmp_path):
+def test_results_that_do_not_fit_the_method_s_file_are_an_error(world, tmp_path):
     write(world, "lora-seed4", result(seed=4))
     assert read_group(world)
     write(tmp_path / "methods", "full", {"method": "full", "label": "full", "overrides": {"scaling": 1.0}})
@@ -329,7 +329,7 @@ def test_results_of_another_file_or_of_none_are_an_error(world, tmp_path):
         read_group(world)
 
 
-def test_results_of_another_file_are_an_error_beside_a_head_too(world, tmp_path):
+def test_results_with_a_head_that_do_not_fit_the_method_s_file_are_an_error(world, tmp_path):
     fields = {"overrides": {"r": 8}, "head": {"num_layers": 4, "num_heads": 2}}
     write(tmp_path / "methods", "lora+head", {**METHODS["lora+head"], "method": "lora", **fields})
     had = {"num_layers": 4, "num_heads": 2, "init": "identity", "method": {"r": 8, "lora_alpha": 16}}
@@ -445,7 +445,7 @@ def test_a_figure_that_was_changed_by_hand_is_out_of_step(command):
         run("--check")
 
 
-def test_without_matplotlib_tables_are_filled_and_the_plot_is_said_to_be_old(command, monkeypatch, capsys):
+def test_without_matplotlib_tables_are_filled_and_the_command_says_that_plots_are_not(command, monkeypatch, capsys):
     run, _, page, plot = command
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     run()

@@ -36,7 +36,7 @@ def mv_adapter_result():
     return run(settings("mv_adapter"), command="a command")
 
 
-def test_a_result_says_everything(mv_adapter_result):
+def test_a_result_is_complete(mv_adapter_result):
     result = mv_adapter_result
     assert set(result) == {"run_info", "config", "train_info", "metrics"}
     assert result["run_info"]["command"] == "a command"
@@ -56,13 +56,13 @@ def test_a_result_says_everything(mv_adapter_result):
     assert {"t2v order accuracy", "v2t order accuracy"} <= set(result["metrics"]["order"])
 
 
-def test_a_result_of_a_method_with_a_head_says_everything_of_both(mv_adapter_result):
+def test_a_result_with_a_head_has_both_configurations(mv_adapter_result):
     config = run(settings("mv_adapter+head", steps=1))["config"]["peft"]
     beside, alone = config.pop("method"), mv_adapter_result["config"]["peft"]
     assert (config["num_layers"], config["max_frames"]) == (4, TINY["num_frames"])
     assert beside.pop("base_model_name_or_path") is None
     assert beside.keys() == alone.keys()
-    # Found in the CLIP, once the adapter is in it; beside a head it is not written down.
+    # These follow from the CLIP and are not written into the configuration beside a head.
     assert (beside.pop("target_modules"), beside["inference_mode"]) == (None, False)
     assert beside == {name: value for name, value in alone.items() if name != "target_modules"}
 
@@ -173,7 +173,7 @@ def test_a_batch_is_what_the_processor_gives():
     assert expected["pixel_values"].std() > 0.1
 
 
-def test_the_rate_is_chosen_on_validation_and_written_down(tmp_path, monkeypatch):
+def test_the_learning_rate_is_chosen_on_validation_and_written(tmp_path, monkeypatch):
     seen = []
     rates = load_method("lora").learning_rates
 
@@ -204,7 +204,7 @@ def test_the_rate_is_chosen_on_validation_and_written_down(tmp_path, monkeypatch
 
 @pytest.fixture
 def two_methods(tmp_path, monkeypatch):
-    """A method that chooses its learning rate, and one that takes it."""
+    """A method that chooses its learning rate, and one that uses the same."""
     folder = tmp_path / "methods"
     lora = {"label": "LoRA", "method": "lora"}
     write_result(lora | {"learning_rates": [1e-3, 3e-3]}, folder / "lora.json")
@@ -213,7 +213,7 @@ def two_methods(tmp_path, monkeypatch):
     return folder
 
 
-def test_a_method_may_take_the_rate_of_another(two_methods, tmp_path):
+def test_a_method_may_use_the_learning_rate_of_another(two_methods, tmp_path):
     untuned = settings("a_small_one", learning_rate=None, overrides={"r": 3})
     with pytest.raises(ValueError, match="No learning rate was chosen for 'lora' on shapes"):
         resolve(untuned, tmp_path)
@@ -227,7 +227,7 @@ def test_a_method_may_take_the_rate_of_another(two_methods, tmp_path):
         tune(untuned)
 
 
-def test_the_suite_tunes_only_the_method_whose_rate_is_taken(two_methods, tmp_path, monkeypatch):
+def test_the_suite_tunes_only_the_method_whose_learning_rate_is_used(two_methods, tmp_path, monkeypatch):
     tuned, ran = [], []
 
     def fake_tune(trial, before):
@@ -254,7 +254,7 @@ def test_the_suite_tunes_only_the_method_whose_rate_is_taken(two_methods, tmp_pa
     assert (len(tuned), len(ran)) == (1, 2)
 
 
-def test_a_rate_is_ones_own_or_anothers(two_methods):
+def test_a_learning_rate_is_either_chosen_or_that_of_another_method(two_methods):
     lora, small = load_method("lora"), load_method("a_small_one")
     assert (lora.trains, small.trains, replace(lora, learning_rates=()).trains) == (True, True, False)
     with pytest.raises(
@@ -284,7 +284,7 @@ def test_command_line(tmp_path, monkeypatch, capsys):
     assert str(file) in capsys.readouterr().out
 
 
-def test_the_suite_runs_what_is_not_there_and_says_how_to_run_it_alone(tmp_path, monkeypatch):
+def test_the_suite_runs_what_is_missing_and_records_a_command_for_each_run(tmp_path, monkeypatch):
     sizes = ["--steps", "2", "--num-train-clips", "32", "--num-gallery-clips", "8", "--num-frames", "4"]
     arguments = ["--methods", "zero-shot,lora", "--seeds", "0,3", "--fast", *sizes, "--results", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", ["suite", *arguments])
@@ -301,7 +301,7 @@ def test_the_suite_runs_what_is_not_there_and_says_how_to_run_it_alone(tmp_path,
     assert {path: path.stat().st_mtime_ns for path in group.rglob("*.json")} == before
 
 
-def test_what_makes_no_sense_is_an_error():
+def test_wrong_settings_are_errors():
     with pytest.raises(ValueError, match="Unknown split 'train'"):
         settings(split="train")
     with pytest.raises(ValueError, match="Unknown batches 'twins'"):
@@ -317,6 +317,6 @@ def test_what_makes_no_sense_is_an_error():
     assert field_and_value("init=identity") == ("init", "identity")
 
 
-def test_sizes_stand_for_what_is_not_given():
+def test_sizes_are_the_defaults_of_the_settings():
     assert WorldSettings(method="lora", size="fast").steps < WorldSettings(method="lora").steps
     assert replace(WorldSettings(method="lora"), steps=5).steps == 5

@@ -35,7 +35,9 @@ def test_counts_show_what_each_method_adds() -> None:
     assert lora["step"] < counts["full fine-tuning"]["step"]
 
 
-def test_the_table_has_a_row_a_method(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_has_a_row_for_each_method(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(speed, "memory_in_a_fresh_process", lambda name, args: 0.25)
     monkeypatch.setattr(
         sys, "argv", ["speed", "--size", "tiny", "--batch-size", "1", "--num-frames", "2", "--rounds", "1"]
