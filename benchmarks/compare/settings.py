@@ -219,12 +219,12 @@ class VideoSettings(RunSettings):
 
     @property
     def max_text_tokens(self) -> int:
-        """The published most tokens of a caption."""
+        """The most tokens of a caption, as published."""
         return self._published("max_text_tokens")
 
     @property
     def num_frames(self) -> int:
-        """The published most frames of a video."""
+        """The most frames of a video, as published."""
         return self._published("max_frames")
 
     def _published(self, name: str) -> int:
