@@ -1,4 +1,4 @@
-"""A rendered world: clips drawn into memory, twins side by side, and the world's own tiny CLIP."""
+"""A rendered world as the source of a run: clips in memory, twins side by side, and the world's tiny CLIP."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from mv_peft.training import ProgressBar, RetrievalTrainer, RetrievalTrainingArg
 
 from ..pretrain.clip import load_clip
 from ..worlds import ClipSet, Split, draw, events
+from .costs import Clock, peak_memory_mib, reset_peak_memory
 from .measure import caption_groups, gallery_metrics, order_metrics
 from .method import Method
 from .settings import WorldSettings
-from .training import Clock, peak_memory_mib, reset_peak_memory
 
 
 class WorldInMemory:
     """The `Source` of a rendered world.
 
     Args:
-        settings: Of the run.
-        clip_steps: Steps of the training of the world's CLIP, for tests.
-        clip_cache: Folder of such CLIPs, for tests.
+        settings: The settings of the run.
+        clip_steps: Number of steps in the training of the world's CLIP, for tests.
+        clip_cache: Folder of the CLIPs that are trained here, for tests.
     """
 
     def __init__(
@@ -41,15 +41,15 @@ class WorldInMemory:
         self._given: dict[str, Any] = {name: value for name, value in given if value is not None}
 
     def load_clip(self) -> tuple[CLIPModel, MVProcessor]:
-        """The world's own."""
+        """Load the CLIP of the world."""
         return load_clip(self.settings.data, **self._given)
 
     def train(self, model: nn.Module, processor: MVProcessor, method: Method) -> tuple[nn.Module, dict[str, Any]]:
-        """Trains in place, to the last step."""
+        """Train a model in place, to the last step."""
         settings = self.settings
         paired = settings.batches == "paired"
         clips = self._draw("train", settings.num_train_clips, paired=paired)
-        together = 2 if paired else 1
+        clips_per_item = 2 if paired else 1
         assert settings.learning_rate is not None
         with TemporaryDirectory() as folder:
             arguments = RetrievalTrainingArguments(
@@ -57,7 +57,7 @@ class WorldInMemory:
                 recipe=method.recipe,
                 learning_rate=settings.learning_rate,
                 max_steps=settings.steps,
-                per_device_train_batch_size=settings.batch_size // together,
+                per_device_train_batch_size=settings.batch_size // clips_per_item,
                 bf16=settings.precision == "bf16",
                 use_cpu=not torch.cuda.is_available(),
                 seed=settings.seed,
@@ -68,8 +68,8 @@ class WorldInMemory:
             trainer = RetrievalTrainer(
                 model,
                 arguments,
-                _Numbers(len(clips), together),
-                _Rows.of(clips, processor),
+                _ClipIndices(len(clips), clips_per_item),
+                ClipCollator.of(clips, processor),
                 callbacks=[ProgressBar(settings.batch_size, description=settings.name)],
             )
             reset_peak_memory()
@@ -85,7 +85,7 @@ class WorldInMemory:
         }
 
     def measure(self, model: nn.Module, processor: MVProcessor) -> dict[str, dict[str, float]]:
-        """A natural gallery, one of twins, and the choice between these."""
+        """Measure a natural gallery, a gallery of twins, and the choice between twins."""
         settings = self.settings
         metrics: dict[str, dict[str, float]] = {}
         for gallery in settings.galleries:
@@ -98,7 +98,7 @@ class WorldInMemory:
         return metrics
 
     def config(self) -> dict[str, Any]:
-        """The settings."""
+        """The settings of the run."""
         return asdict(self.settings)
 
     def _draw(self, split: Split, num_clips: int, *, paired: bool) -> ClipSet:
@@ -108,11 +108,11 @@ class WorldInMemory:
         )
 
 
-class _Numbers(Dataset):
-    """Item i is the numbers of the clips that go into a batch together: a clip and its twin, or one clip."""
+class _ClipIndices(Dataset):
+    """The indices of the clips that are always in the same batch: a clip and its twin, or one clip."""
 
-    def __init__(self, num_clips: int, together: int) -> None:
-        self.items = torch.arange(num_clips).reshape(-1, together)
+    def __init__(self, num_clips: int, clips_per_item: int) -> None:
+        self.items = torch.arange(num_clips).reshape(-1, clips_per_item)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -122,8 +122,8 @@ class _Numbers(Dataset):
 
 
 @dataclass(frozen=True, eq=False)
-class _Rows:
-    """Numbers of clips -> a batch, of captions that are tokenised and frames that are kept as bytes."""
+class ClipCollator:
+    """Indices of clips -> a batch; captions are tokenised in advance, and frames are kept as bytes."""
 
     texts: dict[str, Tensor]
     frames: Tensor
@@ -131,7 +131,8 @@ class _Rows:
     std: Tensor
 
     @classmethod
-    def of(cls, clips: ClipSet, processor: MVProcessor) -> _Rows:
+    def of(cls, clips: ClipSet, processor: MVProcessor) -> ClipCollator:
+        """Make the collator of a set of clips."""
         image = processor.image_processor
         texts = dict(processor(text=list(clips.captions)))
         mean, std = (torch.tensor(values).view(3, 1, 1) for values in (image.image_mean, image.image_std))
@@ -143,7 +144,7 @@ class _Rows:
         return {**texts, "pixel_values": self.pixel_values(rows)}
 
     def pixel_values(self, rows: Tensor | slice) -> Tensor:
-        """float32 (clips, frames, 3, height, width), as the processor gives them for frames of CLIP's size."""
+        """float32 (clips, frames, 3, height, width), as the processor returns them for frames of CLIP's size."""
         return (self.frames[rows].permute(0, 1, 4, 2, 3) / 255 - self.mean) / self.std
 
 
@@ -152,14 +153,14 @@ def similarity(model: nn.Module, processor: MVProcessor, clips: ClipSet, caption
     """The cosine of every caption with every clip, (captions, clips), on the CPU."""
     model.eval()
     device = next(model.parameters()).device
-    rows = _Rows.of(clips, processor)
+    collator = ClipCollator.of(clips, processor)
     texts = processor(text=captions)
     found: dict[str, list[Tensor]] = {"texts": [], "clips": []}
     for first in range(0, len(captions), 256):
         batch = {name: tensor[first : first + 256].to(device) for name, tensor in texts.items()}
         found["texts"].append(model.get_text_features(**batch).pooler_output)
     for first in range(0, len(clips), 32):
-        pixel_values = rows.pixel_values(slice(first, first + 32)).to(device)
+        pixel_values = collator.pixel_values(slice(first, first + 32)).to(device)
         found["clips"].append(model.get_image_features(pixel_values=pixel_values).pooler_output)
     text_embeds, clip_embeds = (nn.functional.normalize(torch.cat(each).float(), dim=-1) for each in found.values())
     return (text_embeds @ clip_embeds.T).cpu()

@@ -1,4 +1,4 @@
-"""What a run reports of a gallery: recalls in both directions, and the choice between a clip and its reversal."""
+"""The figures of a gallery: recalls in both directions, and the choice between a clip and its twin."""
 
 from __future__ import annotations
 
@@ -16,47 +16,47 @@ Metrics = Mapping[str, Mapping[str, float]]
 
 
 def caption_groups(captions: Sequence[str]) -> tuple[list[str], Tensor]:
-    """The captions without repetition, and the number of each clip's own one, (clips,)."""
+    """The unique captions, and for each clip the index of its caption among them, (clips,)."""
     unique = list(dict.fromkeys(captions))
     number = {caption: index for index, caption in enumerate(unique)}
     return unique, torch.tensor([number[caption] for caption in captions])
 
 
-def group_places(similarity: Tensor, group: Tensor) -> tuple[RankCounts, RankCounts]:
-    """Rank counts where several clips have the same caption: whoever has it is a right answer.
+def group_rank_counts(similarity: Tensor, group: Tensor) -> tuple[RankCounts, RankCounts]:
+    """Rank in both directions where several clips share a caption; each of them is a positive.
 
     Args:
-        similarity: (captions without repetition, clips).
-        group: The number of each clip's caption, (clips,).
+        similarity: (unique captions, clips).
+        group: The index of each clip's caption, (clips,).
 
     Returns:
-        From text to video one query a caption: how many wrong clips stand before the nearest right one. From video to
-        text one query a clip: how many captions stand before its own.
+        From text to video, with one query for each caption: the place of its best positive among the negatives. From
+        video to text, with one query for each clip: the place of its caption among all captions.
     """
-    right = group == torch.arange(len(similarity))[:, None]
-    best = similarity.masked_fill(~right, -torch.inf).amax(dim=1, keepdim=True)
-    t2v = RankCounts((similarity > best).sum(1), ((similarity == best) & ~right).sum(1) + 1)
+    is_positive = group == torch.arange(len(similarity))[:, None]
+    best = similarity.masked_fill(~is_positive, -torch.inf).amax(dim=1, keepdim=True)
+    t2v = RankCounts((similarity > best).sum(1), ((similarity == best) & ~is_positive).sum(1) + 1)
     v2t_similarity = similarity.T
     own = v2t_similarity.gather(1, group[:, None])
     return t2v, RankCounts((v2t_similarity > own).sum(1), (v2t_similarity == own).sum(1))
 
 
 def gallery_metrics(similarity: Tensor, clips: ClipSet) -> dict[str, float]:
-    """Recalls of a gallery, of all clips and of each kind, in per cent.
+    """Recalls in a gallery in per cent, for all queries and for each kind.
 
     Args:
-        similarity: (captions without repetition, clips), in the order of `caption_groups`.
+        similarity: (unique captions, clips), in the order of `caption_groups`.
         clips: The gallery.
 
     Returns:
-        "t2v R@1" and so on; "t2v R@1 move", a kind behind the figure, for queries of that kind among all clips; and
-        "order-blind ceiling", the R@1 of someone who sees everything but the order of frames.
+        "t2v R@1" and so on; with a kind behind it, as in "t2v R@1 move", for queries of that kind among all clips; and
+        "order-blind ceiling", the R@1 of a perfect method that does not see the order of frames.
     """
     _, group = caption_groups(clips.captions)
     kind_of_caption = dict(zip(clips.captions, clips.kinds, strict=True))
     kinds = {"t2v": list(kind_of_caption.values()), "v2t": list(clips.kinds)}
     metrics = {}
-    for direction, found in zip(("t2v", "v2t"), group_places(similarity, group), strict=True):
+    for direction, found in zip(("t2v", "v2t"), group_rank_counts(similarity, group), strict=True):
         ranks = found.ranks()
         for k in RECALLS:
             metrics[f"{direction} R@{k}"] = recall_at(ranks, k)
@@ -72,15 +72,15 @@ def gallery_metrics(similarity: Tensor, clips: ClipSet) -> dict[str, float]:
 
 
 def order_metrics(similarity: Tensor, clips: ClipSet, events: Sequence[str]) -> dict[str, float]:
-    """The choice between twins, in per cent: a caption chooses a clip (t2v), a clip chooses a caption (v2t).
+    """The accuracy of the choice between twins in per cent: a caption chooses a clip (t2v), or a clip a caption (v2t).
 
     Args:
-        similarity: As `gallery_metrics`.
+        similarity: As for `gallery_metrics`.
         clips: A gallery of twins.
-        events: Kinds that have a reversal; others do not count.
+        events: Kinds that have a reversal; clips of other kinds do not count.
 
     Returns:
-        "t2v order accuracy", "v2t order accuracy", and both for each kind; 50 is guessing.
+        "t2v order accuracy", "v2t order accuracy", and both for each kind; 50 is a guess.
     """
     assert clips.are_twins
     _, group = caption_groups(clips.captions)
@@ -97,15 +97,15 @@ def order_metrics(similarity: Tensor, clips: ClipSet, events: Sequence[str]) -> 
 
 
 def selection_figures(metrics: Metrics, galleries: Sequence[str]) -> dict[str, float]:
-    """What learning rates are chosen by the mean of: the R@1 of all galleries and both directions."""
+    """The figures whose mean chooses the learning rate: R@1 in all galleries and both directions."""
     return {f"{gallery} {way} R@1": metrics[gallery][f"{way} R@1"] for gallery in galleries for way in ("t2v", "v2t")}
 
 
 def order_figures(metrics: Metrics) -> dict[str, float]:
-    """The order accuracy from text to video, where it was measured."""
+    """The order accuracy from text to video; empty where it was not measured."""
     return {name: figure for name, figure in metrics.get("order", {}).items() if name == "t2v order accuracy"}
 
 
 def order_note(metrics: Metrics) -> str:
-    """The same as the end of a line, empty where it was not measured."""
+    """The same as the end of a printed line."""
     return "".join(f", order {figure:.1f}" for figure in order_figures(metrics).values())

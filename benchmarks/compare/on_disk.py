@@ -1,4 +1,4 @@
-"""Captioned videos on disk, and a CLIP of usual size: everything by the product's own loading, training, measuring."""
+"""Videos on disk as the source of a run: loaded, trained on and measured as `mv-peft train` and `evaluate` do it."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from mv_peft.training import RunFacts, TrainingRun, TrainSettings
 from mv_peft.training.record import base_facts
 from mv_peft.video import FrameSampling, VideoCache, VideoFrames, read_frames
 
+from .costs import Clock, peak_memory_mib, reset_peak_memory
 from .method import Method
 from .settings import CUSTOM, VideoSettings
-from .training import Clock, peak_memory_mib, reset_peak_memory
 
 SAMPLING: FrameSampling = "fps_uniform"
-VALIDATION_SHARE = 0.05  # of a benchmark's training videos, as `mv-peft train` has it
-# Of own videos, which have no splits: carved one out of the other, since a video's place follows from its id alone.
+VALIDATION_SHARE = 0.05  # of the training videos of a benchmark, as in `mv-peft train`
+# Shares of custom videos, which have no splits. The validation videos are carved out of the videos that are held out.
 OWN_HELD_OUT, OWN_VALIDATION = 0.3, 0.1
 CURVE_POINTS = 20
 
@@ -36,21 +36,21 @@ CURVE_POINTS = 20
 class VideosOnDisk:
     """The `Source` of a data set of videos.
 
-    The validation videos are carved out of the training videos. The test split, even its annotations, is left alone
-    unless the run measures on it.
+    The validation videos are carved out of the training videos. The test split and its annotations are not read unless
+    the run measures on them.
 
     Args:
-        settings: Of the run.
+        settings: The settings of the run.
 
     Attributes:
-        train_videos: What is trained on.
-        validation: What the best state of a training is chosen on, and the learning rate.
-        gallery: What is measured: the validation or the test videos.
+        train_videos: The videos to train on.
+        validation: The videos that choose the best checkpoint and the learning rate.
+        gallery: The videos to measure: those of the validation or of the test split.
 
     Raises:
-        AnnotationError: An annotation file is missing or malformed, or no video is there.
-        CacheError: The cache holds none of the videos.
-        ValueError: There are too few videos for the splits, or too few pairs for a batch.
+        AnnotationError: If an annotation file is missing or malformed, or if no video is there.
+        CacheError: If the cache holds none of the videos.
+        ValueError: If there are too few videos for the splits, or too few pairs for a batch.
     """
 
     def __init__(self, settings: VideoSettings) -> None:
@@ -69,7 +69,7 @@ class VideosOnDisk:
         self._facts: dict[str, Any] = {}
 
     def load_clip(self) -> tuple[CLIPModel, MVProcessor]:
-        """The one that the settings name; the processor takes as many frames and tokens as were published."""
+        """Load the CLIP that the settings name; its processor has the published limits of frames and tokens."""
         settings = self.settings
         clip = CLIPModel.from_pretrained(settings.model, dtype=torch.float32)
         positions = clip.config.text_config.max_position_embeddings
@@ -85,9 +85,9 @@ class VideosOnDisk:
         return clip, processor
 
     def train(self, model: nn.Module, processor: MVProcessor, method: Method) -> tuple[nn.Module, dict[str, Any]]:
-        """Trains by `TrainingRun`, and gives the state that was best on the validation videos.
+        """Train with `TrainingRun`, and return the checkpoint that was best on the validation videos.
 
-        What it cost includes the measurements on these.
+        The reported cost includes the measurements on these videos.
         """
         settings = self.settings
         facts = RunFacts(
@@ -126,7 +126,7 @@ class VideosOnDisk:
         return best.model, info
 
     def measure(self, model: nn.Module, processor: MVProcessor) -> dict[str, dict[str, float]]:
-        """One gallery, "retrieval", under the protocol that is published for it."""
+        """Measure the gallery under the protocol that was published for the data set."""
         result = evaluate_retrieval(
             model,
             processor,
@@ -139,7 +139,7 @@ class VideosOnDisk:
         return {gallery: result.metrics}
 
     def config(self) -> dict[str, Any]:
-        """The settings with everything that follows from the data; what only rendered worlds have is None."""
+        """The settings and what follows from the data; entries that only rendered worlds have are None."""
         settings = asdict(self.settings)
         for name in ("root", "videos", "cache", "num_workers", "epochs"):
             del settings[name]
@@ -204,7 +204,7 @@ def _carve(whole: CaptionedVideos, videos: CaptionedVideos, share: float) -> tup
 
 
 def _curve(history: list[dict[str, float]]) -> list[list[float]]:
-    """[step, mean loss since the point before], at some twenty steps."""
+    """Points [step, mean loss since the previous point], about twenty of them."""
     losses = [(entry["step"], float(entry["loss"])) for entry in history if "loss" in entry]
     length = max(1, len(losses) // CURVE_POINTS)
     parts = [losses[first : first + length] for first in range(0, len(losses), length)]

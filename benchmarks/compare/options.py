@@ -1,4 +1,4 @@
-"""The arguments that `run`, `tune` and `suite` share, and the settings that they stand for."""
+"""The arguments that `run`, `tune` and `suite` share, and the settings that follow from them."""
 
 from __future__ import annotations
 
@@ -11,30 +11,38 @@ from typing import Any
 from mv_peft.data import BENCHMARKS
 
 from ..worlds import DATA
-from .method import load_method
-from .settings import CUSTOM, RunSettings, VideoSettings, WorldSettings
+from .method import load_method, method_names
+from .settings import CUSTOM, RESULTS, RunSettings, VideoSettings, WorldSettings
 
 ON_DISK = (*BENCHMARKS, CUSTOM)
-# Options for one kind of data only. Their default is None: what is given where it has no effect is refused.
+# Options for one kind of data only. Their default is None, so that one that would have no effect can be refused.
 _OF_WORLDS = ("fast", "batches", "num_train_clips", "num_gallery_clips", "num_frames")
 _OF_VIDEOS = ("model", "root", "videos", "cache", "num_workers")
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments, for `settings_of`."""
+    """Add the arguments that `settings_of` reads."""
     parser.add_argument("--data", choices=(*DATA, *ON_DISK), default="shapes", metavar="NAME", help=_choices())
-    parser.add_argument("--steps", type=int, metavar="N", help="of the training")
+    parser.add_argument("--steps", type=int, metavar="N", help="training steps")
     parser.add_argument("--batch-size", type=int, metavar="N", help="clips in a step")
     worlds = parser.add_argument_group(f"rendered worlds ({', '.join(DATA)})")
     worlds.add_argument(
-        "--fast", action="store_true", default=None, help="fewer clips, frames and steps: minutes instead of hours"
+        "--fast", action="store_true", default=None, help="use fewer clips, frames and steps: minutes instead of hours"
     )
-    worlds.add_argument("--batches", choices=("paired", "random"))
-    for name in ("num_train_clips", "num_gallery_clips", "num_frames"):
-        worlds.add_argument(_option(name), type=int, metavar="N")
+    worlds.add_argument(
+        "--batches",
+        choices=("paired", "random"),
+        help="a clip and its twin in the same batch, or clips drawn one by one (default: paired)",
+    )
+    for name, what in (
+        ("num_train_clips", "clips to train on"),
+        ("num_gallery_clips", "clips in each gallery"),
+        ("num_frames", "frames of a clip"),
+    ):
+        worlds.add_argument(_option(name), type=int, metavar="N", help=what)
     videos = parser.add_argument_group(f"videos on disk ({', '.join(ON_DISK)})")
-    videos.add_argument("--model", metavar="NAME_OR_DIR", help="the CLIP")
-    videos.add_argument("--root", type=Path, metavar="DIR", help="the annotation files; a file or folder for `custom`")
+    videos.add_argument("--model", metavar="NAME_OR_DIR", help="the CLIP: a folder or a name on the Hub")
+    videos.add_argument("--root", type=Path, metavar="DIR", help="the annotation files; for `custom` a file or folder")
     videos.add_argument("--videos", type=Path, metavar="DIR", help="the videos (default: below --root)")
     videos.add_argument("--cache", type=Path, metavar="CACHE", help="frames that `mv-peft cache` stored")
     videos.add_argument("--num-workers", type=int, metavar="N", help="processes that read videos")
@@ -42,7 +50,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 
 
 def settings_of(args: argparse.Namespace, *, method: str, **more: Any) -> RunSettings:
-    """The settings of the shared arguments, and more; what makes no sense is refused as a mistake in the arguments."""
+    """The settings of a command; a ValueError of the settings ends the command as a mistake in its arguments."""
     given = {
         name: getattr(args, name)
         for name in ("steps", "batch_size", *_OF_WORLDS, *_OF_VIDEOS)
@@ -58,7 +66,7 @@ def settings_of(args: argparse.Namespace, *, method: str, **more: Any) -> RunSet
         if not is_on_disk:
             size = "fast" if given.pop("fast", False) else "full"
             return WorldSettings(data=args.data, method=method, size=size, **given, **more)
-        for name, what in (("model", "name or folder of a CLIP"), ("root", "place of the annotations")):
+        for name, what in (("model", "name or folder of a CLIP"), ("root", "folder of the annotations")):
             if name not in given:
                 args.refuse(f"`--data {args.data}` needs `--{name}`. Give the {what}.")
         return VideoSettings(data=args.data, method=method, **given, **more)
@@ -67,12 +75,34 @@ def settings_of(args: argparse.Namespace, *, method: str, **more: Any) -> RunSet
         raise
 
 
+def add_method(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that choose one method and change its fields."""
+    parser.add_argument(
+        "--method", choices=method_names(), metavar="NAME", required=True, help="a file of `benchmarks/compare/methods`"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        type=field_and_value,
+        help="replace a field of the method; may be repeated",
+    )
+
+
+def add_results(parser: argparse.ArgumentParser) -> None:
+    """Add the argument for the folder of results."""
+    parser.add_argument(
+        "--results", type=Path, metavar="DIR", default=RESULTS, help="folder of results (default: benchmarks/results)"
+    )
+
+
 def command_of(settings: RunSettings, *, learning_rate: float | None = None) -> str:
-    """The `benchmarks.compare.run` that gives the same result, once its learning rate is chosen.
+    """The command of `benchmarks.compare.run` that repeats a run.
 
     Args:
-        settings: Of the run.
-        learning_rate: If it was given, not chosen.
+        settings: The settings of the run.
+        learning_rate: The learning rate if it was given, None if it was tuned.
     """
     words = ["--method", settings.method, *settings.arguments()]
     words += [] if learning_rate is None else ["--learning-rate", f"{learning_rate:g}"]
@@ -83,7 +113,7 @@ def command_of(settings: RunSettings, *, learning_rate: float | None = None) -> 
 
 
 def field_and_value(text: str) -> tuple[str, Any]:
-    """`field=value` of `--set`; the value is JSON, or else a word.
+    """Parse the `field=value` of `--set`; a value that is not JSON is taken as a string.
 
     Raises:
         ValueError: If there is no "=".

@@ -1,6 +1,6 @@
-"""Rows -> one SVG a group: what each method finds against what it knows of order, and what it finds of which kind.
+"""Rows -> one SVG file for each group: R@1 over order accuracy for all methods, and R@1 by family of clips.
 
-The file carries a digest of the figures that were drawn: whether it is in step is seen without matplotlib too.
+The file holds a digest of the figures that it shows. So it can be checked without matplotlib whether it is in step.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _DIGEST = re.compile(r"drawn from results with SHA-256 ([0-9a-f]{64})")
 
 
 def figures_of(rows: list[Row]) -> dict[str, Any]:
-    """All that is drawn, in types that JSON has.
+    """The figures that are drawn, in types that JSON has.
 
     Returns:
-        "points": of every method with its label, section, and "order accuracy" and "R@1", each with its deviation; none
-        where there are no twins. "bars": by family of clips, or else by direction, the same of the main methods.
+        "points": for each method its label, its section, and order accuracy and R@1 with their deviations; empty if
+        there are no twins. "bars": R@1 of the main methods by family of clips, or by direction if there is one family.
     """
     gallery = galleries(rows)[0]
     points = [
@@ -60,18 +60,18 @@ def figures_of(rows: list[Row]) -> dict[str, Any]:
 
 
 def digest(rows: list[Row]) -> str:
-    """Of all that is drawn of a group."""
+    """The digest of the figures of a group."""
     return hashlib.sha256(json.dumps(figures_of(rows), sort_keys=True).encode()).hexdigest()
 
 
 def drawn_from(file: Path) -> str | None:
-    """The digest of what a plot was drawn from; None if there is no plot, or it says nothing."""
+    """The digest in the file of a plot; None if there is no file or no digest in it."""
     found = _DIGEST.search(file.read_text(encoding="utf-8")) if file.exists() else None
     return found[1] if found else None
 
 
 def draw(rows: list[Row], file: Path) -> None:
-    """Draws a group; the same rows give the same file."""
+    """Draw a group. The same rows give the same file."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -111,7 +111,7 @@ def _name(row: Row) -> dict[str, str]:
 
 
 def _spread(figures: Sequence[float]) -> list[float] | None:
-    """Mean and deviation, the latter 0 where there is one figure; rounded, so that every machine has the same."""
+    """Mean and deviation, which is 0 for one figure; rounded, so that all machines give the same."""
     if not figures:
         return None
     return [round(statistics.mean(figures), 2), round(statistics.stdev(figures), 2) if len(figures) > 1 else 0.0]
@@ -149,13 +149,13 @@ def _draw_points(axes: Any, drawn: dict[str, Any]) -> None:
 
 
 def _is_alone(point: dict[str, Any], points: Sequence[dict[str, Any]]) -> bool:
-    """Whether an ablation changes so much that no other point of its section is within five per cent."""
+    """Whether no other point of its section is within five points of a point in both figures."""
     others = [other for other in points if other is not point and other["section"] == point["section"]]
     return all(max(abs(other[axis][0] - point[axis][0]) for axis in "xy") > 5 for other in others)
 
 
 def _label(axes: Any, points: Sequence[dict[str, Any]]) -> None:
-    """Writes each point's name at the free place nearest to it, with a line to it where that is not beside it."""
+    """Write the name of each point at the nearest free position, with a line to the point if that is not beside it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.transforms import Bbox
 
@@ -193,7 +193,7 @@ def _label(axes: Any, points: Sequence[dict[str, Any]]) -> None:
 
 
 def _cost(place: Any, taken: Sequence[Any], inside: Any, x: float, y: float) -> float:
-    """Overlap counts most, then the distance from the point."""
+    """The cost of a position for a label: overlap counts most, then the distance from the point."""
     overlap = sum(
         max(0.0, min(place.x1, other.x1) - max(place.x0, other.x0))
         * max(0.0, min(place.y1, other.y1) - max(place.y0, other.y0))
@@ -205,7 +205,7 @@ def _cost(place: Any, taken: Sequence[Any], inside: Any, x: float, y: float) -> 
 
 
 def _draw_bars(figure: Any, drawn: dict[str, Any], share: float) -> None:
-    """A panel for each family of clips, in which every method is a bar."""
+    """Draw a panel for each family of clips, with a bar for each method."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     renderer = FigureCanvasAgg(figure).get_renderer()

@@ -1,4 +1,4 @@
-"""Results -> rows: each method with the results of all its seeds, checked to be comparable, and put in order."""
+"""Results -> rows of the tables, in order: each method with the results of all its seeds, checked to be comparable."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import json
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from .method import Group, Method, load_method
+from ..worlds import DATA
+from .method import Method, load_method
 
-# What must be the same in all results of a group, and in all seeds of a method beside its resolved configuration.
+# What must be the same in all results of a group.
 SHARED = (
     "data",
     "model",
@@ -24,47 +25,9 @@ SHARED = (
     "num_gallery_clips",
     "num_frames",
 )
+# What must be the same in all seeds of a method, besides its resolved configuration.
 SHARED_BY_SEEDS = ("recipe", "learning_rate")
-# Worlds whose clips are rendered, for a tiny CLIP.
-SYNTHETIC = ("shapes", "digits", "babyai")
-# The order of the rows within a section; whatever is not named here comes after, by name.
-ORDER = (
-    "zero-shot",
-    "full",
-    "lora",
-    "lora_matched",
-    "lora_all",
-    "dora",
-    "ia3",
-    "ln_tuning",
-    "bias",
-    "adapter_sequential",
-    "adapter_parallel",
-    "st_adapter",
-    "prompts",
-    "mv_adapter",
-    "mv_adapter_paper",
-    "mv_adapter_paper_recipe",
-    "mv_adapter_no_temporal",
-    "mv_adapter_no_calibration",
-    "mv_adapter_no_tying",
-    "mv_adapter_tying_paper",
-    "mv_adapter_scaling_paper",
-    "mv_adapter_positions_paper",
-    "mv_adapter_tied_1",
-    "mv_adapter_width_8",
-    "mv_adapter_width_16",
-    "mv_adapter_width_64",
-    "mv_adapter_down_out",
-    "mv_adapter_up_in",
-    "mv_adapter_up_out",
-    "mv_adapter_last_layer",
-    "head",
-    "full+head",
-    "lora+head",
-    "mv_adapter+head",
-)
-# Kinds of clips by family; the others are order or change.
+# Families of kinds of clips; a kind that is not listed is of the family `REST`.
 FAMILIES = {"still": "static", "move": "motion"}
 REST = "order/change"
 
@@ -74,10 +37,10 @@ class Row:
     """A method with the results of all its seeds.
 
     Attributes:
-        label: What tables call it.
-        method: What its file says.
-        results: One a seed.
-        tuning: How its learning rate was chosen; None if it was given, or nothing is trained.
+        label: The name in tables and pictures: the method's, followed by what the runs changed.
+        method: The method.
+        results: One for each seed.
+        tuning: How the learning rate was chosen; None if it was given or if nothing is trained.
     """
 
     label: str
@@ -87,10 +50,11 @@ class Row:
 
     @property
     def is_ablation(self) -> bool:
+        """Whether the row is an ablation of the method above it."""
         return self.label.startswith("- ")
 
     def figures(self, gallery: str, *names: str) -> list[float]:
-        """A figure of every seed, or the mean of several; none where one of them was not measured."""
+        """The mean of some figures in a gallery, for each seed that measured all of them."""
         measured = [result["metrics"].get(gallery, {}) for result in self.results]
         return [
             statistics.mean(metrics[name] for name in names)
@@ -99,16 +63,19 @@ class Row:
         ]
 
     def cost(self, name: str) -> list[float]:
-        """An entry of `train_info` of every seed."""
+        """An entry of `train_info`, for each seed that has it."""
         return [result["train_info"][name] for result in self.results if result["train_info"][name] is not None]
 
 
 def read_group(folder: Path) -> list[Row]:
-    """The test results of a folder, in the order of the tables.
+    """Read the results of a folder that were measured on the test split.
+
+    Returns:
+        The rows, in the order of the tables.
 
     Raises:
-        ValueError: If there is none, if they are not comparable, or if one is not of what the method's file says now,
-            or not of the learning rate that is chosen now.
+        ValueError: If there are no results, if they are not comparable, or if a result no longer fits the method's file
+            or the learning rate that was chosen.
     """
     results: dict[str, list[dict[str, Any]]] = {}
     shared: dict[str, Any] = {}
@@ -127,16 +94,16 @@ def read_group(folder: Path) -> list[Row]:
     if not results:
         raise ValueError(f"'{folder}' holds no result on the test split. Run `python -m benchmarks.compare.suite`.")
     rows = {name: _row(name, seeds, folder) for name, seeds in results.items()}
-    return [rows[name] for name in sorted(rows, key=lambda name: _place(name, rows[name].method))]
+    return [rows[name] for name in sorted(rows, key=lambda name: (rows[name].method.sort_key, name))]
 
 
 def galleries(rows: list[Row]) -> list[str]:
-    """Where recalls were measured: all but the choice between twins."""
+    """The galleries in which recalls were measured; the choice between twins is none."""
     return [name for name in rows[0].results[0]["metrics"] if name != "order"]
 
 
 def families(rows: list[Row], gallery: str, figure: str) -> dict[str, list[str]]:
-    """The kinds of clips that a figure was measured of, by family; families in order, none that is empty."""
+    """The kinds of clips that a figure was measured for, by family; no family is empty."""
     names = rows[0].results[0]["metrics"].get(gallery, {})
     kinds = [name.removeprefix(f"{figure} ") for name in names if name.startswith(f"{figure} ")]
     found = {
@@ -162,14 +129,7 @@ def _of_method(config: dict[str, Any]) -> dict[str, Any]:
 def _row(name: str, results: list[dict[str, Any]], folder: Path) -> Row:
     config = results[0]["config"]
     method = load_method(config["method"])
-    wanted: dict[str, Any] = {"recipe": method.recipe}
-    if config["data"] in SYNTHETIC:  # the file's fields are for tiny CLIPs
-        wanted |= {**method.overrides, **config["overrides"]}
-    had = config.get("peft") or {}
-    if method.method.endswith("+head"):  # that of the head, with the method's in it
-        had = {**(had.get("method") or {}), "head": {field: had.get(field) for field in wanted.get("head", {})}}
-    had = {**had, "recipe": config["recipe"]}
-    _compare(f"'{name}' in '{folder}'", f"'{method.name}.json'", wanted, {name: had.get(name) for name in wanted})
+    _check_fields(name, config, method, folder)
     changes = [f"{field}={value}" for field, value in sorted(config["overrides"].items())]
     changes += ["random batches"] if config.get("batches") == "random" else []
     tuned = name
@@ -185,6 +145,14 @@ def _row(name: str, results: list[dict[str, Any]], folder: Path) -> Row:
     return Row(", ".join([method.label, *changes]), method, tuple(results), tuning)
 
 
-def _place(name: str, method: Method) -> tuple[int, int, str]:
-    order = ORDER.index(method.name) if method.name in ORDER else len(ORDER)
-    return (get_args(Group).index(method.group), order, name)
+def _check_fields(name: str, config: dict[str, Any], method: Method, folder: Path) -> None:
+    """Check that a result had the fields that the method's file asks for now."""
+    wanted: dict[str, Any] = {"recipe": method.recipe}
+    if config["data"] in DATA:  # `load_method` gives the fields for tiny CLIPs
+        wanted |= {**method.overrides, **config["overrides"]}
+        wanted |= {} if method.head is None else {"head": config["overrides"].get("head", method.head)}
+    had = config.get("peft") or {}
+    if method.head is not None:  # the configuration is that of the head, with the method's inside
+        had = {**(had.get("method") or {}), "head": {field: had.get(field) for field in wanted.get("head", {})}}
+    had = {**had, "recipe": config["recipe"]}
+    _compare(f"'{name}' in '{folder}'", f"'{method.name}.json'", wanted, {name: had.get(name) for name in wanted})

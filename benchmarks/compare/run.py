@@ -1,4 +1,4 @@
-r"""One method on one world or data set, trained and measured: one JSON in `benchmarks/results`.
+r"""Train and measure one method on one world or data set, and write one JSON file to `benchmarks/results`.
 
     python -m benchmarks.compare.run --method lora --data shapes --seed 0 --fast
     python -m benchmarks.compare.run --method mv_adapter --fast --set bottleneck_dim=16 --learning-rate 3e-3 \
@@ -7,7 +7,7 @@ r"""One method on one world or data set, trained and measured: one JSON in `benc
         --root data/msrvtt
 
 The learning rate is the one that `benchmarks.compare.tune` chose on the validation split, unless it is given. `--fast`
-is the same with fewer clips, frames and steps; its figures are not comparable with those of the full size.
+uses fewer clips, frames and steps; its figures are not comparable with those of the full size.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .method import load_method, method_names
-from .options import add_settings, command_of, field_and_value, settings_of
+from .method import load_method
+from .options import add_method, add_results, add_settings, command_of, settings_of
 from .settings import RESULTS, RunSettings
 
 if TYPE_CHECKING:
@@ -30,19 +30,20 @@ if TYPE_CHECKING:
 
 
 def run(settings: RunSettings, *, command: str = "", source: Source | None = None) -> dict[str, Any]:
-    """Trains and measures.
+    """Train a method and measure it.
 
     Args:
-        settings: What to do; its learning rate is given unless nothing is trained.
-        command: What to write down as the command.
-        source: CLIP and clips; None for those of the settings.
+        settings: The settings, with a learning rate unless the method trains nothing.
+        command: The command to record.
+        source: The CLIP and the clips; None for those of the settings.
 
     Returns:
         `run_info`, `config`, `train_info` and `metrics`, in types that JSON has.
     """
     import torch
 
-    from .training import build, saved_bytes
+    from .build import build
+    from .costs import saved_bytes
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     method = load_method(settings.method, tiny=settings.has_tiny_clip)
@@ -73,10 +74,10 @@ def run(settings: RunSettings, *, command: str = "", source: Source | None = Non
 
 
 def resolve(settings: RunSettings, results: Path = RESULTS) -> RunSettings:
-    """The settings with the tuned learning rate, where none is given and something is trained.
+    """The settings with the tuned learning rate, unless one is given or the method trains nothing.
 
     Raises:
-        ValueError: If nothing was tuned, or a learning rate is given where nothing is trained.
+        ValueError: If no learning rate was tuned, or if one is given although the method trains nothing.
     """
     trains = load_method(settings.method, tiny=settings.has_tiny_clip).trains
     if settings.learning_rate is not None and not trains:
@@ -94,19 +95,19 @@ def resolve(settings: RunSettings, results: Path = RESULTS) -> RunSettings:
 
 
 def tuned_settings(settings: RunSettings) -> RunSettings:
-    """Whose choice of the learning rate counts: the settings themselves, or those of the method whose rate it takes."""
+    """The settings whose tuned learning rate is used: these, or those of the method named by `learning_rate_of`."""
     other = load_method(settings.method, tiny=settings.has_tiny_clip).learning_rate_of
     return settings if other is None else replace(settings, method=other, overrides={})
 
 
 def write_result(result: dict[str, Any], file: Path) -> None:
-    """Writes a JSON file, making its folder."""
+    """Write a JSON file; its folder is made."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 def _peft_config(model: Any) -> dict[str, Any] | None:
-    """The method's resolved configuration, as it would be saved, without the folder that the CLIP was loaded from."""
+    """The resolved configuration as it would be saved, without the name of the folder of the CLIP."""
     if not hasattr(model, "peft_config"):
         return None
     fields: dict[str, Any] = _plain(model.peft_config["default"].to_dict())
@@ -158,13 +159,14 @@ def _has_git() -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--method", choices=method_names(), required=True)
+    add_method(parser)
     add_settings(parser)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--split", choices=("validation", "test"), default="test")
-    parser.add_argument("--learning-rate", type=float)
-    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", type=field_and_value)
-    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--seed", type=int, metavar="N", default=0, help="seed of weights and batches (default: 0)")
+    parser.add_argument(
+        "--split", choices=("validation", "test"), default="test", help="split to measure (default: test)"
+    )
+    parser.add_argument("--learning-rate", type=float, metavar="X", help="highest one (default: the tuned one)")
+    add_results(parser)
     args = parser.parse_args()
     settings = settings_of(
         args,

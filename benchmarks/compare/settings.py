@@ -1,4 +1,4 @@
-"""What one run of the benchmark does, in a rendered world or on videos on disk; imports nothing heavy."""
+"""The settings of a run, in a rendered world or on videos on disk. Importing this file loads nothing heavy."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ CUSTOM = "custom"
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings(ABC):
-    """What every run says, wherever its clips come from; whatever it leaves out is the same for every method.
+    """The settings of any run. Everything that they do not name is the same for every method.
 
     Attributes:
-        method: Name of a file in `benchmarks/methods`.
-        data: What is trained and measured on.
-        seed: Of the method's start and the order of the batches.
-        split: What to measure on.
-        learning_rate: At its highest; None for the tuned one.
+        method: Name of a file in `benchmarks/compare/methods`.
+        data: The world or data set.
+        seed: Seed of the method's initial weights and of the order of the batches.
+        split: The split to measure.
+        learning_rate: The highest learning rate; None for the tuned one.
         overrides: Fields that replace those of the method.
-        batch_size: Clips in a step.
-        precision: Of the training, "fp32" or "bf16" under autocast; measured is in fp32.
+        batch_size: Clips in a training step.
+        precision: Precision of the training, "fp32" or "bf16" under autocast. Measurements are in fp32.
         steps: Training steps.
-        has_tiny_clip: Whether the CLIP is a tiny one, see `load_method`.
-        galleries: What is measured in.
+        has_tiny_clip: Whether the CLIP is a tiny one; see `load_method`.
+        galleries: Names of the galleries that are measured.
 
     Raises:
-        ValueError: For a value that makes no sense.
+        ValueError: If a value is out of range or unknown.
     """
 
     method: str
@@ -63,56 +63,55 @@ class RunSettings(ABC):
     @property
     @abstractmethod
     def group(self) -> str:
-        """The folder of the results that may be compared with each other."""
+        """Name of the folder whose results may be compared with each other."""
 
     @property
     @abstractmethod
     def num_frames(self) -> int:
-        """Frames of a clip, at most."""
+        """The most frames of a clip."""
 
     @abstractmethod
     def halved(self) -> RunSettings:
-        """The same with half the steps."""
+        """The same settings with half the steps."""
 
     @abstractmethod
     def arguments(self) -> list[str]:
-        """The arguments that the three commands share, without anybody's folders."""
+        """The command-line arguments that the three commands share, without names of folders."""
 
     @abstractmethod
     def open(self) -> Source:
-        """The CLIP and the clips."""
+        """Open the CLIP and the clips."""
 
     @property
     def name(self) -> str:
-        """What is run, apart from the seed."""
+        """Name of the run without its seed: the method and what was changed."""
         return ",".join([self.method, *(f"{name}={value}" for name, value in sorted(self.overrides.items()))])
 
     def result_file(self, results: Path = RESULTS) -> Path:
-        """Where the result goes."""
+        """The file of the result."""
         part = "" if self.split == "test" else f"-{self.split}"
         return results / self.group / f"{self.name}{part}-seed{self.seed}.json"
 
     def tuning_file(self, results: Path = RESULTS) -> Path:
-        """Where the choice of the learning rate is written down."""
+        """The file of the choice of the learning rate."""
         return results / self.group / "tuning" / f"{self.name}.json"
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorldSettings(RunSettings):
-    """A run in a rendered world.
+    """The settings of a run in a rendered world.
 
     Attributes:
-        data: A world of `benchmarks.data`.
-        size: "full" or "fast", which stand for the four numbers below where these are not given.
+        data: A world of `benchmarks.worlds`.
+        size: "full" or "fast": the defaults of `steps` and of the three numbers below.
         batches: "paired" puts a clip and its twin into the same batch, "random" draws clips one by one.
-        data_seed: Of all clips.
-        steps: Training steps.
+        data_seed: Seed of all clips.
         num_train_clips: Clips to train on.
         num_gallery_clips: Clips in each gallery.
         num_frames: Frames of a clip.
 
     Raises:
-        ValueError: For a value that makes no sense.
+        ValueError: If a value is out of range or unknown.
     """
 
     data: str = "shapes"
@@ -132,25 +131,26 @@ class WorldSettings(RunSettings):
         for name, value in SIZES[self.size].items():
             object.__setattr__(self, name, getattr(self, name) or value)
         for name in ("batch_size", "num_train_clips", "num_gallery_clips"):
-            if getattr(self, name) < 2 or getattr(self, name) % 2:
+            number = getattr(self, name)
+            if number < 2 or number % 2:
                 raise ValueError(
-                    f"`{name}` must be positive and even, clips come with their twins; got {getattr(self, name)}."
+                    f"`{name}` must be positive and even because clips come with their twins, got {number}."
                 )
         if self.num_train_clips < self.batch_size:
             raise ValueError(f"`num_train_clips` must fill a batch of {self.batch_size}, got {self.num_train_clips}.")
 
     @property
     def group(self) -> str:
-        """The world, and the size if that is reduced."""
+        """The world, and the size if it is not the full one."""
         return self.data if self.size == "full" else f"{self.data}-{self.size}"
 
     @property
     def name(self) -> str:
-        """What is run, apart from the seed."""
+        """Name of the run without its seed: the method and what was changed."""
         return super().name + (",random" if self.batches == "random" else "")
 
     def arguments(self) -> list[str]:
-        """World, size, and what differs from that size."""
+        """The world, its size, and what differs from the defaults of that size."""
         arguments = ["--data", self.data]
         arguments += ["--fast"] if self.size == "fast" else []
         arguments += ["--batches", "random"] if self.batches == "random" else []
@@ -161,11 +161,11 @@ class WorldSettings(RunSettings):
         return arguments
 
     def halved(self) -> WorldSettings:
-        """The same with half the steps."""
+        """The same settings with half the steps."""
         return replace(self, steps=max(1, self.steps // 2))
 
     def open(self) -> Source:
-        """The world's own CLIP, and its clips in memory."""
+        """Open the CLIP of the world, and its clips in memory."""
         from .in_memory import WorldInMemory
 
         return WorldInMemory(self)
@@ -173,21 +173,21 @@ class WorldSettings(RunSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class VideoSettings(RunSettings):
-    """A run on a data set of videos on disk, and a CLIP of usual size.
+    """The settings of a run on a data set of videos on disk, with a CLIP of usual size.
 
     Attributes:
         data: One of `mv_peft.data.BENCHMARKS`, or "custom".
-        model: The CLIP, by its folder or its name on the Hub.
-        root: The annotation files; of own data a file or folder.
-        videos: Folder of the videos; None for below `root`.
-        cache: Frames that `mv-peft cache` stored, if any.
+        model: Folder of the CLIP, or its name on the Hub.
+        root: Folder of the annotation files; for custom data a file or folder.
+        videos: Folder of the videos; None if they are below `root`.
+        cache: Folder of the frames that `mv-peft cache` stored, if any.
         num_workers: Processes that read videos.
-        batch_size: Pairs in a step; 0 for as many as published.
+        batch_size: Pairs in a training step; 0 for the published number.
         steps: Training steps; 0 for as many as the epochs have.
-        epochs: How often every pair is seen, where `steps` are not given; 0 for as often as published.
+        epochs: Epochs to train if `steps` is 0; 0 for the published number.
 
     Raises:
-        ValueError: For a value that makes no sense.
+        ValueError: If a value is out of range or unknown.
     """
 
     model: str
@@ -208,23 +208,23 @@ class VideoSettings(RunSettings):
 
     @property
     def model_name(self) -> str:
-        """The CLIP's name without whose it is; of a folder its own name alone."""
+        """Name of the CLIP without its owner, or without the path to its folder."""
         return (Path(self.model).resolve() if Path(self.model).is_dir() else Path(self.model)).name
 
     @property
     def group(self) -> str:
-        """The data set and the CLIP, of own data their name too."""
+        """The data set and the CLIP, and for custom data also its file name."""
         data = f"{CUSTOM}-{self.root.resolve().stem}" if self.data == CUSTOM else self.data
         return f"{data}-{self.model_name}"
 
     @property
     def max_text_tokens(self) -> int:
-        """Of a caption, as published."""
+        """The most tokens of a caption, as published."""
         return self._published("max_text_tokens")
 
     @property
     def num_frames(self) -> int:
-        """Of a video, as published."""
+        """The most frames of a video, as published."""
         return self._published("max_frames")
 
     def _published(self, name: str) -> int:
@@ -234,17 +234,17 @@ class VideoSettings(RunSettings):
 
     @property
     def published_lengths(self) -> tuple[float, int]:
-        """Epochs, and pairs in a step."""
+        """The published number of epochs, and of pairs in a training step."""
         return self._published("epochs"), self._published("batch_size")
 
     def halved(self) -> VideoSettings:
-        """The same with half the steps, or half the epochs where those follow from them."""
+        """The same settings with half the steps, or with half the epochs if the steps follow from them."""
         if self.steps:
             return replace(self, steps=max(1, self.steps // 2))
         return replace(self, epochs=(self.epochs or self.published_lengths[0]) / 2)
 
     def arguments(self) -> list[str]:
-        """Data set, CLIP, and what differs from what is published; the reader has folders of their own."""
+        """The data set, the CLIP, and what differs from the published lengths, with '...' for names of folders."""
         arguments = ["--data", self.data, "--model", self.model_name if Path(self.model).is_dir() else self.model]
         for name in ("root", "videos", "cache"):
             arguments += [f"--{name}", "..."] if getattr(self, name) is not None else []
@@ -253,7 +253,7 @@ class VideoSettings(RunSettings):
         return arguments
 
     def open(self) -> Source:
-        """The CLIP, and the data set's videos, whose annotations are read now."""
+        """Open the CLIP and the videos of the data set; the annotations are read now."""
         from .on_disk import VideosOnDisk
 
         return VideosOnDisk(self)

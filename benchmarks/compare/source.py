@@ -1,4 +1,4 @@
-"""What a run adapts and measures on: the one interface of rendered worlds and of videos on disk."""
+"""The interface of what a run adapts and measures: rendered worlds and videos on disk."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from .method import Method
 
 
 class Source(Protocol):
-    """A CLIP, clips to train on, and galleries of the split that the run measures on."""
+    """A CLIP, clips to train on, and galleries of the split that is measured."""
 
     def load_clip(self) -> tuple[CLIPModel, MVProcessor]:
-        """A fresh CLIP in fp32, and its processor."""
+        """Load a fresh CLIP in fp32, and its processor."""
 
     def train(self, model: nn.Module, processor: MVProcessor, method: Method) -> tuple[nn.Module, dict[str, Any]]:
-        """Trains a model.
+        """Train a model.
 
         Returns:
-            What is to be measured, on the same device; and at least "steps", "seconds", "cpu_seconds" of all threads,
+            The model to measure, on the same device; and at least "steps", "seconds", "cpu_seconds" of all threads,
             "peak_memory_mib" and "curve", a list of [step, loss].
         """
 
     def measure(self, model: nn.Module, processor: MVProcessor) -> dict[str, dict[str, float]]:
-        """Figures by gallery, in per cent; "order" is the name of what is no gallery."""
+        """Measure a model: figures in per cent by gallery, and under "order" the choice between twins."""
 
     def config(self) -> dict[str, Any]:
-        """What was run, without anybody's folders; to be asked after `load_clip`."""
+        """The configuration of the run, without names of folders; complete after `load_clip`."""

@@ -1,4 +1,4 @@
-"""Rows -> tables in Markdown: the mean over seeds, and the standard deviation where there are several."""
+"""Rows -> tables in Markdown: the mean over seeds, with the standard deviation if there are several."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from ..worlds import DATA
 from .method import load_method
-from .rows import SYNTHETIC, Row, families, galleries
+from .rows import Row, families, galleries
 
 AT_EDGE = "*"
+RUN = "python -m benchmarks.compare.run"
 WAYS = ("t2v", "v2t")
 SIZES = {"full": "full size", "fast": "reduced size"}
 SECTIONS = {"rivals": "Rivals", "mv_adapter": "MV-Adapter", "head": "With the temporal head"}
@@ -24,7 +26,7 @@ BLIND = "*blind to the order of frames, at best*"
 
 
 def mean_and_deviation(figures: Sequence[float], digits: int = 1) -> str:
-    """As "24.7 ± 0.9", the deviation of a sample; one figure stands alone, none is a dash."""
+    """Format figures as "24.7 ± 0.9", one figure without a deviation, none as a dash."""
     if not figures:
         return "-"
     mean = f"{statistics.mean(figures):.{digits}f}"
@@ -32,11 +34,11 @@ def mean_and_deviation(figures: Sequence[float], digits: int = 1) -> str:
 
 
 def render_group(rows: list[Row], plot: str) -> str:
-    """All of a group: what was measured, the comparison, its plot, and the details, folded.
+    """Render a group in full: what was measured, the comparison, its plot, and folded details.
 
     Args:
-        rows: As `read_group` gives them.
-        plot: Where the plot lies, seen from the text.
+        rows: The rows of `read_group`.
+        plot: Path of the plot, relative to the page.
     """
     lines = [
         *_caption(rows),
@@ -56,23 +58,23 @@ def render_group(rows: list[Row], plot: str) -> str:
 
 
 def render_summary(rows: list[Row], chosen: Sequence[str], plot: str) -> str:
-    """The comparison of some methods, what made it, and the plot of all of them.
+    """Render the comparison of some methods, what it was made by, and the plot of all of them.
 
     Args:
-        rows: As `read_group` gives them.
+        rows: The rows of `read_group`.
         chosen: Names of methods.
-        plot: Where the plot lies, seen from the text.
+        plot: Path of the plot, relative to the page.
 
     Raises:
-        ValueError: If one of them has no result, or none is chosen.
+        ValueError: If a chosen method has no result, or if none is chosen.
     """
     short = [row for row in rows if row.method.name in chosen and not _is_changed(row)]
     missing = sorted(set(chosen) - {row.method.name for row in short})
     if missing or not chosen:
         raise ValueError(
-            f"The summary of {rows[0].results[0]['config']['data']} wants results of: "
+            f"The summary of {rows[0].results[0]['config']['data']} needs results of: "
             f"{', '.join(missing) or 'no method'}. "
-            'Run them with `python -m benchmarks.compare.suite`, or say `"summary"` in other files of '
+            'Run them with `python -m benchmarks.compare.suite`, or set `"summary"` in other files of '
             "`benchmarks/compare/methods`."
         )
     return "\n".join([*_caption(short), *_comparison(short, with_sections=False), *_picture(plot)]).rstrip() + "\n"
@@ -83,22 +85,15 @@ def _picture(plot: str) -> list[str]:
 
 
 def _caption(rows: list[Row]) -> list[str]:
-    """What was measured, in which size, and what made it; then what the columns mean."""
+    """What was measured, in which size and by which commands; then what the columns mean."""
     config = rows[0].results[0]["config"]
     results = [result for row in rows for result in row.results]
     seeds = sorted({result["config"]["seed"] for result in results})
     commits = sorted({result["run_info"]["commit"] or "unknown" for result in results})
-    commands = dict.fromkeys(
-        re.sub(
-            r"--(method|seed|learning-rate)[ =]\S+",
-            lambda option: f"--{option[1]} {option[1].rpartition('-')[2].upper()}",
-            command,
-        )
-        for command in (result["run_info"]["command"] for result in results)
-    )
+    commands = dict.fromkeys(_command(result) for result in results)
     legend = [LEGEND[name] for name in ("ways", *rows[0].results[0]["metrics"]) if name in LEGEND]
     return [
-        f"{'Synthetic clips' if config['data'] in SYNTHETIC else 'Real videos'}, {_size(config)}. "
+        f"{'Synthetic clips' if config['data'] in DATA else 'Real videos'}, {_size(config)}. "
         f"Seed{_s(seeds)} {', '.join(map(str, seeds))}; commit{_s(commits)} {', '.join(commits)}; "
         f"{', '.join(f'`{command}`' for command in commands)}.",
         "",
@@ -107,8 +102,18 @@ def _caption(rows: list[Row]) -> list[str]:
     ]
 
 
+def _command(result: dict[str, Any]) -> str:
+    """The command that repeats runs like this one; older results name the module by an older path."""
+    command = re.sub(r"^python -m \S+", RUN, result["run_info"]["command"])
+    return re.sub(
+        r"--(method|seed|learning-rate)[ =]\S+",
+        lambda option: f"--{option[1]} {option[1].rpartition('-')[2].upper()}",
+        command,
+    )
+
+
 def _size(config: dict[str, Any]) -> str:
-    """As far as it is known: the clips of a data set on disk are not counted."""
+    """The size of the runs, as far as the results know it; those on videos do not count clips."""
     parts = [f"`{config['data']}`", config.get("model") and f"CLIP `{config['model']}`", SIZES.get(config.get("size"))]
     steps = f"{config['steps']:,} steps of {config['batch_size']} clips"
     steps += f" of {config['num_frames']} frames" if config.get("num_frames") else ""
@@ -131,7 +136,7 @@ def _in(rows: list[Row], gallery: str) -> str:
 
 
 def _comparison(rows: list[Row], *, with_sections: bool) -> list[str]:
-    """The main table; its last row is who sees everything but the order of frames, where that is a limit."""
+    """The main table. Where the order of frames matters, its last row is the limit of methods that are blind to it."""
     named = len(galleries(rows)) > 1
     columns = {
         f"{gallery} {way} R@1" if named else f"{way} R@1": (gallery, f"{way} R@1")
@@ -156,7 +161,7 @@ def _comparison(rows: list[Row], *, with_sections: bool) -> list[str]:
 
 
 def _sections(rows: list[Row], cells: Callable[[Row], list[str]], width: int) -> Iterable[list[str]]:
-    """The rows of each section under its title, if there are several."""
+    """The rows; if there are several sections, each has a title."""
     present = dict.fromkeys(row.method.group for row in rows)
     for group in present:
         if len(present) > 1:
@@ -170,7 +175,7 @@ def _recalls(rows: list[Row], gallery: str) -> list[str]:
 
 
 def _by_kind(rows: list[Row], gallery: str, figure: str, kinds: dict[str, list[str]]) -> list[str]:
-    """A column for each family, in which each of its kinds counts alike, and one for each kind of a larger family."""
+    """A table with a column for each family of kinds, and for each kind of a family that has several."""
     columns: dict[str, list[str]] = {}
     for family, members in kinds.items():
         if len(kinds) > 1:

@@ -1,48 +1,49 @@
-r"""Chooses a method's learning rate on the validation split: the same number of candidates for every method.
+r"""Choose the learning rate of a method on the validation split, from as many candidates as every method has.
 
     python -m benchmarks.compare.tune --method lora --data shapes --fast
     python -m benchmarks.compare.tune --method lora --data msrvtt --model openai/clip-vit-base-patch16 \
         --root data/msrvtt
 
-Each candidate is one run, half as long as those that are reported, with a seed that none of them has. The best is the
-one with the highest mean R@1 over both directions and all galleries: natural and twin in a rendered world, a single one
-of videos on disk. All of them are written to `results/.../tuning`.
+Each candidate is one run, half as long as the reported runs, with a seed that none of them has. The candidate with the
+highest mean R@1 over both directions and all galleries is chosen: natural and twin in a rendered world, a single one of
+videos on disk. All candidates are written to `results/.../tuning`.
 """
 
 from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from .method import load_method, method_names
-from .options import add_settings, field_and_value, settings_of
+from .method import load_method
+from .options import add_method, add_results, add_settings, settings_of
 from .run import run, write_result
-from .settings import RESULTS, RunSettings
+from .settings import RunSettings
 
 TUNING_SEED = 1000
 
 
 def tune(settings: RunSettings, before: dict[str, Any] | None = None) -> dict[str, Any]:
-    """One validation run for each candidate.
+    """Run every candidate on the validation split.
 
     Args:
-        settings: Of the method; split, seed and learning rate are replaced.
-        before: What an earlier call gave: its candidates are not run again.
+        settings: The settings of the method; split, seed and learning rate are replaced.
+        before: The result of an earlier call; its candidates are not run again.
 
     Returns:
         "rule", "seed", "candidates" (each with "learning_rate", "score" and the figures behind it), "chosen", and
         "at_edge": whether the chosen one is the smallest or the largest, so that a better one may lie beyond.
 
     Raises:
-        ValueError: If the method trains nothing, or takes the learning rate of another.
+        ValueError: If the method trains nothing, or if it uses the learning rate of another method.
     """
     from .measure import order_figures, order_note, selection_figures
 
     method = load_method(settings.method, tiny=settings.has_tiny_clip)
     if method.learning_rate_of is not None:
-        raise ValueError(f"'{method.name}' takes the learning rate of '{method.learning_rate_of}': choose that one's.")
+        raise ValueError(
+            f"'{method.name}' uses the learning rate of '{method.learning_rate_of}'. Tune that method instead."
+        )
     rates = sorted(method.learning_rates)
     if not rates:
         raise ValueError(f"'{settings.method}' trains nothing: there is no learning rate to choose.")
@@ -72,10 +73,9 @@ def tune(settings: RunSettings, before: dict[str, Any] | None = None) -> dict[st
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--method", choices=method_names(), required=True)
+    add_method(parser)
     add_settings(parser)
-    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", type=field_and_value)
-    parser.add_argument("--results", type=Path, default=RESULTS)
+    add_results(parser)
     args = parser.parse_args()
     settings = settings_of(args, method=args.method, overrides=dict(args.set))
     write_result(tune(settings), settings.tuning_file(args.results))

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.speed` is `python -m benchmarks.speed.step`."""
+"""`python -m benchmarks.speed` is short for `python -m benchmarks.speed.step`."""
 
 from .step import main
 

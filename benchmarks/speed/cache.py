@@ -1,10 +1,11 @@
-"""Videos a second, read from files and from frame caches, beside what a training step takes.
+"""Compare reading videos from files and from frame caches with a training step, in videos a second.
 
     python -m benchmarks.speed.cache                          # 24 rendered clips of 10 s, 320 x 240
-    python -m benchmarks.speed.cache --videos DIR             # one's own
+    python -m benchmarks.speed.cache --videos DIR             # other mp4 files
 
-Each reader gives 12 frames by `fps_uniform`, alone and with CLIP's preprocessing to 224 pixels (fast). The step is that
-of MV-Adapter on a ViT-B/32 of random weights, two videos a batch: reading is no bottleneck where it is well below.
+Each reader returns 12 frames by `fps_uniform`, alone and with CLIP's fast preprocessing to 224 pixels. The training
+step is that of MV-Adapter on a ViT-B/32 of random weights with two videos a batch. Reading is no bottleneck if it is
+much faster than the step.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ from mv_peft import MVAdapterConfig
 from mv_peft.encoders.pixels import FramePreprocessor
 from mv_peft.video import CacheSettings, VideoCache, VideoFrames, build_cache, read_frames, write_video
 
+from .models import make_batch
+
 
 def render(folder: Path, num_clips: int = 24) -> list[Path]:
-    """Clips of a drifting plasma with noise: as hard on a codec as real ones are."""
+    """Render clips of a drifting plasma with noise, which are as hard on a codec as real clips."""
     generator = np.random.default_rng(0)
     down, across = np.mgrid[0:240, 0:320] / 40
     paths = []
@@ -43,8 +46,8 @@ def render(folder: Path, num_clips: int = 24) -> list[Path]:
     return paths
 
 
-def per_second(work: Callable[[Path], object], paths: Sequence[Path], least_seconds: float = 3.0) -> float:
-    """Calls a second, after one round that does not count."""
+def per_second(work: Callable[[Path], object], paths: Sequence[Path], least_seconds: float) -> float:
+    """Calls a second, one for each path in turn; the first round does not count."""
     for path in paths:
         work(path)
     began, calls = time.perf_counter(), 0
@@ -55,21 +58,23 @@ def per_second(work: Callable[[Path], object], paths: Sequence[Path], least_seco
     return calls / (time.perf_counter() - began)
 
 
-def videos_per_step_second() -> float:
-    """Videos a second of MV-Adapter's training step, ViT-B/32, 12 frames, two videos a batch."""
+def videos_per_step_second(least_seconds: float) -> float:
+    """Videos a second in a training step of MV-Adapter: ViT-B/32, 12 frames, two videos a batch."""
     model = get_peft_model(CLIPModel(CLIPConfig()), MVAdapterConfig()).train()
-    input_ids = torch.randint(1000, 40000, (2, 32))
-    input_ids[:, -1] = 49407
+    batch = make_batch(CLIPConfig(), 2, 12)
 
     def step(_: Path) -> None:
-        model(input_ids=input_ids, pixel_values=torch.randn(2, 12, 3, 224, 224), return_loss=True).loss.backward()
+        model(**batch, return_loss=True).loss.backward()
 
-    return 2 * per_second(step, [Path()])
+    return 2 * per_second(step, [Path()], least_seconds)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--videos", type=Path, metavar="DIR", help="mp4 files to read (default: rendered ones)")
+    parser.add_argument("--videos", type=Path, metavar="DIR", help="folder of mp4 files (default: rendered clips)")
+    parser.add_argument(
+        "--seconds", type=float, metavar="X", default=3.0, help="how long each is measured at least (default: 3)"
+    )
     args = parser.parse_args()
     preprocess = FramePreprocessor(CLIPImageProcessor(), "fast")
     with tempfile.TemporaryDirectory() as name:
@@ -86,10 +91,13 @@ def main() -> None:
         print(f"{len(paths)} videos, {torch.get_num_threads()} thread(s)\n")
         print(f"{'':14}{'videos/s':>10}{'with preprocessing':>20}{'MB':>8}")
         for label, (read, size) in readers.items():
-            alone = per_second(lambda path, read=read: read(path, 12, "fps_uniform"), paths)
-            both = per_second(lambda path, read=read: preprocess(read(path, 12, "fps_uniform").frames), paths)
+            alone = per_second(lambda path, read=read: read(path, 12, "fps_uniform"), paths, args.seconds)
+            both = per_second(
+                lambda path, read=read: preprocess(read(path, 12, "fps_uniform").frames), paths, args.seconds
+            )
             print(f"{label:14}{alone:10.1f}{both:20.1f}{size / 1e6:8.1f}")
-        print(f"\na training step of MV-Adapter, ViT-B/32, random weights: {videos_per_step_second():.2f} videos/s")
+        trained = videos_per_step_second(args.seconds)
+        print(f"\na training step of MV-Adapter, ViT-B/32, random weights: {trained:.2f} videos/s")
 
 
 if __name__ == "__main__":

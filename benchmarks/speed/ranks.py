@@ -1,14 +1,14 @@
-"""What exact ranks cost beside the bare matrix products: time and memory, both directions from one pass.
+"""Compare exact ranks in both directions with the bare matrix products that they need: time and memory.
 
     python -m benchmarks.speed.ranks                                        # 16,384 x 16,384, a minute or less
     python -m benchmarks.speed.ranks --queries 100000 --targets 100000
     python -m benchmarks.speed.ranks --queries 40000 --targets 1000         # 40 captions a video, as in MSVD
     python -m benchmarks.speed.ranks --noise inf                            # captions that say nothing of their videos
 
-The products are those of the ranking: the same vectors in blocks of the same sizes, into one buffer that is used again.
-The two alternate, in one process; the ratio is that of their sums, of wall-clock and of processor time, which on a
-machine that others use too is the one to believe with one thread. Vectors are drawn: a caption is its video plus
-noise, of which 10 times as much makes retrieval hard. The threads are torch's (OMP_NUM_THREADS).
+The products are those of the ranking: the same vectors in blocks of the same sizes, written to one buffer. The two
+take turns in one process. The ratio is that of their sums, for wall-clock and for processor time; on a machine that
+others use too, believe the latter, with one thread. Vectors are drawn: a caption is its video plus noise, and the
+default of 10 makes retrieval hard. The number of threads is torch's (OMP_NUM_THREADS).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from mv_peft.retrieval.exact_ranks import COLUMNS, ROWS
 
 
 def draw(num_queries: int, num_targets: int, dim: int, noise: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Captions, videos, and whose caption it is; videos have as many captions as possible each, give or take one."""
+    """Draw captions, videos, and the index of each caption's video; the captions are shared evenly among the videos."""
     generator = torch.Generator().manual_seed(0)
     video = F.normalize(torch.randn(num_targets, dim, generator=generator), dim=1)
     owners = torch.arange(num_queries) % num_targets
@@ -39,7 +39,7 @@ def draw(num_queries: int, num_targets: int, dim: int, noise: float) -> tuple[to
 
 
 def products(text: torch.Tensor, video: torch.Tensor) -> None:
-    """The products alone, a thread a block as the ranking has it: torch's own threads would wait for each other."""
+    """Compute the products alone, one thread a block as in the ranking: torch's own threads wait for each other."""
     blocks, allowed = deque(text.split(ROWS)), torch.get_num_threads()
 
     def multiply() -> None:
@@ -59,43 +59,44 @@ def products(text: torch.Tensor, video: torch.Tensor) -> None:
 
 
 def seconds(work: Callable[[], object]) -> torch.Tensor:
-    """Wall-clock and processor time."""
+    """Wall-clock and processor time of one call."""
     began = time.perf_counter(), time.process_time()
     work()
     return torch.tensor([time.perf_counter() - began[0], time.process_time() - began[1]])
 
 
 def peak_mb() -> float:
+    """The highest memory of the process so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--queries", type=int, default=16_384, metavar="N", help="captions (default: 16384)")
-    parser.add_argument("--targets", type=int, default=16_384, metavar="N", help="videos, at most as many captions")
-    parser.add_argument("--dim", type=int, default=512, metavar="N", help="of the embeddings (default: 512)")
-    parser.add_argument("--noise", type=float, default=10.0, metavar="X", help="of captions (default: 10)")
-    parser.add_argument("--repeats", type=int, default=3, metavar="N", help="how often each (default: 3)")
+    parser.add_argument("--targets", type=int, default=16_384, metavar="N", help="videos (default: 16384)")
+    parser.add_argument("--dim", type=int, default=512, metavar="N", help="width of the embeddings (default: 512)")
+    parser.add_argument("--noise", type=float, default=10.0, metavar="X", help="noise of the captions (default: 10)")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="how often each is measured (default: 3)")
     args = parser.parse_args()
     if not 1 <= args.targets <= args.queries:
-        parser.error(f"--targets must be 1 to {args.queries}, a caption for each video at least; got {args.targets}")
-    # Products and ranks at a size of no matter, so that the library's own buffers are there before memory is looked at.
+        parser.error(f"--targets must be 1 to {args.queries}, because each video has a caption; got {args.targets}")
+    # A small ranking allocates the buffers of the library before the memory is measured.
     embedding_rank_counts(*draw(3 * ROWS, 3 * ROWS, args.dim, args.noise))
     text, video, owners = draw(args.queries, args.targets, args.dim, args.noise)
     before = peak_mb()
     t2v, v2t = embedding_rank_counts(text, video, owners)
     grown = peak_mb() - before
     bare, ranked = torch.zeros(2), torch.zeros(2)
-    for _ in range(args.repeats):
+    for _ in range(args.rounds):
         bare += seconds(lambda: products(text, video))
         ranked += seconds(lambda: embedding_rank_counts(text, video, owners))
     print(f"{args.queries:,} captions x {args.targets:,} videos, dim {args.dim}, {torch.get_num_threads()} thread(s)")
     print(f"t2v R@1 {recall_at(t2v.ranks(), 1):.1f}, v2t R@1 {recall_at(v2t.ranks(), 1):.1f}")
     print(f"{'':8} {'wall':>8} {'CPU':>8}")
-    for label, spent in (("products", bare / args.repeats), ("ranks", ranked / args.repeats), ("ratio", ranked / bare)):
+    for label, spent in (("products", bare / args.rounds), ("ranks", ranked / args.rounds), ("ratio", ranked / bare)):
         print(f"{label:8} {spent[0]:8.2f} {spent[1]:8.2f}")
     matrix = 4 * args.queries * args.targets / 2**20
-    print(f"memory   {grown:8.0f} MB beside the embeddings; the whole matrix would take {matrix:,.0f} MB")
+    print(f"memory   {grown:8.0f} MB besides the embeddings; the whole matrix would take {matrix:,.0f} MB")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
-"""Milliseconds of switching between the adapters of five data sets in one CLIP, and of what the alternatives cost.
+"""Compare switching between the adapters of five data sets in one CLIP with its alternatives, in milliseconds.
 
-    python -m benchmarks.speed.switching                   # ViT-B/16 size, random weights
+    python -m benchmarks.speed.switching                   # ViT-B/16
+    python -m benchmarks.speed.switching --size tiny --rounds 10
 
-Switching is `model.set_adapter(name)`, which readies the adapter for training, or with `inference_mode=True` for use
-only. Beside it: PEFT's own way, the forward of one query, a batch through all five adapters by `adapter_names`, and
-loading an adapter from a folder. Random weights cost as much time as trained ones.
+Switching is `model.set_adapter(name)`, which prepares the adapter for training, or for inference with
+`inference_mode=True`. The alternatives are the way PEFT itself switches, a batch through all five adapters by
+`adapter_names`, and loading an adapter from a folder. The forward pass of one query stands beside them. Weights are
+random.
 """
 
 from __future__ import annotations
@@ -23,12 +25,13 @@ from transformers import CLIPConfig, CLIPModel
 
 from mv_peft import MVAdapterConfig
 
+from .models import SIZES, clip_config, random_captions
+
 PRESETS = ("activitynet", "didemo", "lsmdc", "msrvtt", "msvd")
-SIZES = {"B/16": {"patch_size": 16}, "tiny": {"hidden_size": 96, "num_hidden_layers": 4, "num_attention_heads": 3}}
 
 
 def five_adapters(config: CLIPConfig, folder: Path) -> PeftModel:
-    """A CLIP with an adapter for each data set, and the folders that they were loaded from."""
+    """Make a CLIP with an adapter for each data set, loaded from folders that are written here."""
     for name in PRESETS:
         single = get_peft_model(CLIPModel(config), MVAdapterConfig.from_preset(name))
         single.save_pretrained(folder / name)
@@ -39,7 +42,7 @@ def five_adapters(config: CLIPConfig, folder: Path) -> PeftModel:
 
 
 def milliseconds(work: Callable[[str], object], rounds: int) -> list[float]:
-    """Of one call for each adapter in turn, over so many rounds; the first round is thrown away."""
+    """Times of one call for each adapter in turn, over some rounds; the first round does not count."""
     times = []
     for index in range(rounds + 1):
         for name in PRESETS:
@@ -52,15 +55,16 @@ def milliseconds(work: Callable[[str], object], rounds: int) -> list[float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", choices=SIZES, default="B/16")
-    parser.add_argument("--rounds", type=int, default=100)
+    parser.add_argument("--size", choices=SIZES, default="B/16", help="size of the CLIP (default: B/16)")
+    parser.add_argument(
+        "--rounds", type=int, metavar="N", default=100, help="how often switching is measured (default: 100)"
+    )
     args = parser.parse_args()
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as temporary, torch.no_grad():
         folder = Path(temporary)
-        model = five_adapters(CLIPConfig(vision_config=SIZES[args.size]), folder)
-        query = torch.randint(1000, 40000, (1, 16))
-        query[:, -1] = 49407
+        model = five_adapters(clip_config(args.size), folder)
+        query = random_captions(1, 16)
         extra = 0
 
         def load(name: str) -> None:

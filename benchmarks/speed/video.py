@@ -1,12 +1,13 @@
-"""What reading video costs: our reader beside plain decord and plain PyAV, and a DataLoader with and without a cache.
+"""Compare our reader with plain decord and plain PyAV, and a DataLoader with and without a cache.
 
-    python -m benchmarks.video                          # three rendered files, then 24 rendered clips
-    python -m benchmarks.video --videos DIR             # one's own mp4 files, for both tables
-    python -m benchmarks.video --output video.json      # both tables as JSON
+    python -m benchmarks.speed.video                          # three rendered files, then 24 rendered clips
+    python -m benchmarks.speed.video --videos DIR             # other mp4 files, for both tables
+    python -m benchmarks.speed.video --output benchmarks/results/video.json
 
-Decoders: CPU seconds for 12 frames, evenly over the file; the readers take turns, medians count. "Plain" is what one
-writes without care: `decord.VideoReader(path).get_batch(indices)`, and decoding from the start with PyAV. Both get the
-indices that ours works out, which costs ours a pass over the packets. A ratio below 1 is cheaper than ours.
+The first table has the CPU seconds for 12 frames, evenly over the file. The readers take turns, and medians count.
+"Plain" is the obvious code: `decord.VideoReader(path).get_batch(indices)`, and decoding from the start with PyAV. Both
+are given the indices that our reader has to work out by a pass over the packets. A ratio below 1 is cheaper than ours.
+The second table has videos a second. `--output` writes both tables as JSON.
 """
 
 from __future__ import annotations
@@ -29,21 +30,24 @@ import decord  # isort: skip
 from torch.utils.data import DataLoader
 from transformers import CLIPImageProcessor
 
-from benchmarks.speed.cache import render
 from mv_peft.data import VideoCaptionCollator, VideoCaptionDataset, VideoRecord
 from mv_peft.demo.pretrained import load_tiny_processor
 from mv_peft.encoders import MVProcessor
 from mv_peft.video import CacheSettings, VideoCache, build_cache, read_frames, sample_frames, write_video
+
+from .cache import render
 
 NUM_FRAMES = 12
 Reader = Callable[[str, np.ndarray], np.ndarray]
 
 
 def plain_decord(path: str, indices: np.ndarray) -> np.ndarray:
+    """Read frames with decord."""
     return decord.VideoReader(path, num_threads=1).get_batch(indices).asnumpy()
 
 
 def plain_pyav(path: str, indices: np.ndarray) -> np.ndarray:
+    """Read frames with PyAV, by decoding from the start."""
     wanted, frames = set(indices.tolist()), []
     with av.open(path) as container:
         container.streams.video[0].thread_type = "NONE"
@@ -64,7 +68,7 @@ READERS: dict[str, Reader] = {
 
 
 def render_files(folder: Path) -> list[Path]:
-    """Small, large and long: a noisy plasma, larger by repeated pixels and longer by repeated frames."""
+    """Render a small, a large and a long file: a noisy plasma, enlarged by repeated pixels or by repeated frames."""
     (source,) = render(folder, num_clips=1)
     frames = read_frames(source, 250).frames
     contents = {
@@ -79,7 +83,7 @@ def render_files(folder: Path) -> list[Path]:
 
 
 def measure_decoders(paths: Sequence[Path], rounds: int) -> list[dict[str, Any]]:
-    """For each file and reader: CPU seconds, their ratio to ours, and whether the frames are ours to the bit."""
+    """Measure each reader on each file: CPU seconds, their ratio to ours, and whether the frames are exactly ours."""
     rows = []
     for path in paths:
         num_frames = len(decord.VideoReader(str(path)))
@@ -106,7 +110,7 @@ def measure_decoders(paths: Sequence[Path], rounds: int) -> list[dict[str, Any]]
 
 
 def measure_loader(folder: Path, videos: Path, paths: Sequence[Path], least_seconds: float) -> list[dict[str, Any]]:
-    """Videos a second out of a DataLoader, preprocessed for CLIP at 224 pixels (fast), batches of four."""
+    """Measure a DataLoader: videos a second in batches of four, with CLIP's fast preprocessing to 224 pixels."""
     records = [VideoRecord(path.stem, path, ("a circle",)) for path in paths]
     processor = MVProcessor(CLIPImageProcessor(), load_tiny_processor().tokenizer, preprocessing="fast")
     sources: dict[str, Callable[..., Any]] = {"files": read_frames}
@@ -124,7 +128,7 @@ def measure_loader(folder: Path, videos: Path, paths: Sequence[Path], least_seco
                 persistent_workers=workers > 0,
                 collate_fn=VideoCaptionCollator(processor),
             )
-            for _ in loader:  # starts the workers; does not count
+            for _ in loader:  # the first round starts the workers and does not count
                 pass
             began, count = time.perf_counter(), 0
             while time.perf_counter() - began < least_seconds:
@@ -141,19 +145,23 @@ def measure_loader(folder: Path, videos: Path, paths: Sequence[Path], least_seco
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--videos", type=Path, metavar="DIR", help="mp4 files to read (default: rendered ones)")
-    parser.add_argument("--rounds", type=int, default=5, help="times that each reader reads each file")
-    parser.add_argument("--seconds", type=float, default=3.0, help="how long each loader is measured, at least")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="where to write both tables as JSON")
+    parser.add_argument("--videos", type=Path, metavar="DIR", help="folder of mp4 files (default: rendered clips)")
+    parser.add_argument(
+        "--rounds", type=int, metavar="N", default=5, help="how often each reader is measured (default: 5)"
+    )
+    parser.add_argument(
+        "--seconds", type=float, metavar="X", default=3.0, help="how long each loader is measured at least (default: 3)"
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE", help="JSON file for both tables (default: none)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        own = sorted(args.videos.glob("*.mp4")) if args.videos else None
+        given = sorted(args.videos.glob("*.mp4")) if args.videos else None
         (folder / "files").mkdir()
-        decoders = measure_decoders(own or render_files(folder / "files"), args.rounds)
+        decoders = measure_decoders(given or render_files(folder / "files"), args.rounds)
         clips = folder / "clips"
         clips.mkdir()
-        loader = measure_loader(folder, args.videos or clips, own or render(clips), args.seconds)
+        loader = measure_loader(folder, args.videos or clips, given or render(clips), args.seconds)
     where = {"torch": torch.__version__, "av": av.__version__, "decord": decord.__version__, "cpu": platform.machine()}
     print(f"{'file':18}{'reader':14}{'CPU s':>8}{'ratio':>7}  same frames")
     for row in decoders:

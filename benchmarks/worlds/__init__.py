@@ -1,4 +1,4 @@
-"""The worlds of the benchmark by name; each is a module with `draw` and `EVENTS`, loaded when it is asked for."""
+"""The rendered worlds of the benchmark by name. Each is a module with `draw` and `EVENTS`, imported on first use."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["DATA", "SPLITS", "ClipSet", "Split", "draw", "events"]
 
 @lru_cache(maxsize=8)
 def draw(data: str, split: Split, num_clips: int, *, paired: bool, num_frames: int, seed: int) -> ClipSet:
-    """Clips of a world, rendered once a process; arguments and errors are those of the world's own `draw`."""
+    """Draw clips of a world. They are cached; arguments and errors are those of the `draw` of the world's module."""
     return _world(data).draw(split, num_clips, paired=paired, num_frames=num_frames, seed=seed)
 
 
 def events(data: str) -> tuple[str, ...]:
-    """The kinds of clips whose twin is their reversal in time."""
+    """The kinds of clips that have a twin which shows the opposite order."""
     return _world(data).EVENTS
 
 

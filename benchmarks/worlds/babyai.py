@@ -1,10 +1,10 @@
-"""BabyAI's rooms and instructions, but for commas, by the package `minigrid`: a world that nobody here wrote.
+"""BabyAI's rooms, solver and instructions (without commas) from the package `minigrid`: a world from elsewhere.
 
-Its solver does what it is told: "put the red ball next to the blue key" or "open the red door, then open the blue
+The solver follows an instruction: "put the red ball next to the blue key" or "open the red door then open the blue
 door". The twin of a clip has the same room and the instruction turned round: the two things, or the two doors, change
-places. That is no reversal of the frames, and a single frame may give it away: a red door that stands open beside a
-blue one that is shut was opened first. Pairs of things, and of colours of doors, are held out, a fifth for testing and
-a tenth for validation. Captions come again and again.
+places in it. A twin is not a reversal of the frames, and a single frame may give it away, because a red door that is
+open beside a blue one that is shut was opened first. A fifth of the pairs of things, and of the pairs of door colours,
+is for testing and a tenth for validation. Captions repeat.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MOST_STEPS = 60
 
 @dataclass(frozen=True, eq=False)
 class Episode:
-    """What the solver did, frame by frame, uint8 (frames, height, width, 3), and what it had been told."""
+    """The frames of one episode of the solver, uint8 (frames, height, width, 3), and its instruction as the caption."""
 
     kind: str
     caption: str
@@ -37,12 +37,12 @@ class Episode:
 
     @property
     def scenario(self) -> str:
-        """Frames one by one may tell a clip from its twin: each caption is a scenario of its own."""
+        """The caption, because single frames may tell a clip from its twin."""
         return self.caption
 
 
 def pairs(split: Split) -> dict[str, list[tuple[str, str]]]:
-    """The pairs of things, and of colours of doors, that belong to a split; each stands for both orders."""
+    """The pairs of things and of door colours that belong to a split; each stands for both orders."""
     return {
         "put": share(list(itertools.combinations(THINGS, 2)), split),
         "order": share(list(itertools.combinations(COLOURS, 2)), split),
@@ -50,9 +50,9 @@ def pairs(split: Split) -> dict[str, list[tuple[str, str]]]:
 
 
 def draw(split: Split, num_clips: int, *, paired: bool, num_frames: int, seed: int) -> ClipSet:
-    """Plays and renders clips, both kinds in turn; arguments and errors are those of `shapes.draw`."""
+    """Play and render clips of both kinds in turn; arguments and errors are those of `shapes.draw`."""
     if paired and num_clips % 2:
-        raise ValueError(f"`num_clips` must be even, clips come with their twins; got {num_clips}.")
+        raise ValueError(f"`num_clips` must be even because clips come with their twins, got {num_clips}.")
     pool = pairs(split)
     generator = np.random.default_rng([seed, SPLITS.index(split), paired])
     doors = endless(pool["order"], generator)
@@ -68,7 +68,7 @@ def draw(split: Split, num_clips: int, *, paired: bool, num_frames: int, seed: i
 
 
 def _put(things: set[frozenset[str]], generator: np.random.Generator) -> list[Episode]:
-    """A room in which two things of the split may be put next to each other, either one next to the other."""
+    """Play a room in which one thing of a pair is put next to the other, and the twin of that."""
     from minigrid.envs.babyai.core.verifier import ObjDesc, PutNextInstr
     from minigrid.envs.babyai.putnext import PutNextLocal
 
@@ -92,7 +92,7 @@ def _put(things: set[frozenset[str]], generator: np.random.Generator) -> list[Ep
 
 
 def _open(colours: tuple[str, str], generator: np.random.Generator) -> list[Episode]:
-    """A room with two doors, opened one after the other in either order."""
+    """Play a room with two doors that are opened one after the other, in both orders."""
     from minigrid.envs.babyai.open import OpenTwoDoors
 
     while True:
@@ -106,7 +106,7 @@ def _open(colours: tuple[str, str], generator: np.random.Generator) -> list[Epis
 
 
 def _play(env: Any, kind: str, seed: int, change: Callable[[], None] = lambda: None) -> Episode | None:
-    """What the solver does in a room; None if it does not come to an end."""
+    """Let the solver play a room; None if it does not finish."""
     from minigrid.utils.baby_ai_bot import BabyAIBot
 
     _reset(env, seed)
@@ -129,7 +129,7 @@ def _reset(env: Any, seed: int) -> None:
 
 
 def _picture(env: Any) -> np.ndarray:
-    """The room, or of nine rooms the middle one with its doors, uint8 (height, width, 3)."""
+    """A picture of the room, or of the middle one of nine rooms with its doors, uint8 (height, width, 3)."""
     first = (env.width - ROOM_SIZE) // 2
     picture = env.get_frame(highlight=False, tile_size=TILE_SIZE)
     size = ROOM_SIZE * TILE_SIZE
@@ -140,5 +140,5 @@ def _picture(env: Any) -> np.ndarray:
 
 
 def _chosen(frames: np.ndarray, num_frames: int) -> np.ndarray:
-    """Evenly from the first to the last frame, some more than once where there are fewer."""
+    """Take frames evenly from the first to the last, some of them twice if there are too few."""
     return frames[np.linspace(0, len(frames) - 1, num_frames).round().astype(int)]

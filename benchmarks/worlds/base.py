@@ -1,4 +1,4 @@
-"""What every world of the benchmark gives: captioned clips in memory, twins side by side where they are asked for."""
+"""Captioned clips in memory, and the helpers that every world draws them with."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class ClipSet:
     """Captioned clips.
 
     Attributes:
-        captions: One a clip; equal captions are equally right answers.
-        kinds: What happens in each clip, in a word.
-        scenarios: What a clip is but for the order of its frames: equal in a clip and its reversal.
+        captions: One for each clip. All clips with the same caption are positives of it.
+        kinds: What happens in each clip, in one word.
+        scenarios: What each clip shows apart from the order of its frames; the same for a clip and its reversal.
         frames: uint8 (clips, frames, height, width, 3).
-        are_twins: Whether clips 2i and 2i + 1 are twins: those of an event are the reversal of each other in time.
+        are_twins: Whether clips 2i and 2i + 1 are twins.
     """
 
     captions: tuple[str, ...]
@@ -35,8 +35,8 @@ class ClipSet:
 
     def __post_init__(self) -> None:
         lengths = {len(self.captions), len(self.kinds), len(self.scenarios), len(self.frames)}
-        assert len(lengths) == 1, "a caption, a kind and a scenario for each clip"
-        assert not (self.are_twins and len(self) % 2), "twins come in twos"
+        assert len(lengths) == 1, "each clip needs a caption, a kind and a scenario"
+        assert not (self.are_twins and len(self) % 2), "twins come in pairs"
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -46,7 +46,7 @@ class ClipSet:
 
 
 def share(items: Sequence[Item], split: Split) -> list[Item]:
-    """A tenth of all items for validation, a fifth for testing, the rest for training; always the same ones.
+    """Select the items of a split: a tenth for validation, a fifth for testing, the rest for training; always the same.
 
     Raises:
         ValueError: If `split` is unknown.
@@ -59,18 +59,18 @@ def share(items: Sequence[Item], split: Split) -> list[Item]:
 
 
 def endless(items: Sequence[Item], generator: np.random.Generator) -> Iterator[Item]:
-    """Items in random order, none twice before all have come once."""
+    """Yield items in random order without end, none twice before all have come once."""
     while True:
         yield from (items[index] for index in generator.permutation(len(items)))
 
 
 def collect(clips: Sequence[Any], render: Callable[[Any], np.ndarray], *, are_twins: bool) -> ClipSet:
-    """Renders clips that say their `caption`, `kind` and `scenario`.
+    """Render clips, which have the attributes `caption`, `kind` and `scenario`.
 
     Args:
-        clips: What to render.
-        render: Draws one: uint8 (frames, height, width, 3).
-        are_twins: As `ClipSet`.
+        clips: The clips.
+        render: Draws one clip, uint8 (frames, height, width, 3).
+        are_twins: As for `ClipSet`.
     """
     bar = tqdm(clips, desc="rendering", unit="clip", disable=None)
     return ClipSet(

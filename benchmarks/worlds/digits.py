@@ -1,8 +1,8 @@
 """Handwritten digits in motion and in sequence, from scikit-learn's `load_digits`: the smallest world, for tests.
 
-"a seven moves left" and "a seven comes before a three"; a twin is the reversal. Captions are few and come again and
-again. Of the 45 pairs of digits and the 20 pairs of a digit and an axis a fifth is for testing and a tenth for
-validation, and each split has handwriting of its own.
+Captions are like "a seven moves left" and "a seven comes before a three"; a twin is the reversal. There are few
+captions, so they repeat. Of the 45 pairs of digits and the 20 pairs of a digit and an axis, a fifth is for testing and
+a tenth for validation. No picture of a digit is in two splits.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class DigitClip:
     """One captioned clip: a digit that moves, or two that follow each other.
 
     Attributes:
-        digits: One, or two.
-        ways: A way and its opposite, the first being this clip's; none of two digits.
-        split: Whose handwriting.
-        seed: Draws the handwriting and the place.
+        digits: One digit, or two.
+        ways: The direction of the movement, and its opposite; empty for two digits.
+        split: The split whose handwriting is shown.
+        seed: Seed of the handwriting and of the position.
     """
 
     digits: tuple[int, ...]
@@ -51,14 +51,14 @@ class DigitClip:
         return min(self.caption, self.twin(0).caption)
 
     def twin(self, seed: int) -> DigitClip:
-        """The reversal in time, drawn from its own seed."""
+        """The reversal in time, drawn from another seed."""
         if self.ways:
             return replace(self, ways=self.ways[::-1], seed=seed)
         return replace(self, digits=self.digits[::-1], seed=seed)
 
 
 def scenarios(split: Split) -> dict[str, list[DigitClip]]:
-    """The scenarios of a split by kind, each as one of its two clips."""
+    """The scenarios of a split by kind, each given by one of its two clips."""
     axes = (("left", "right"), ("up", "down"))
     moves = [DigitClip((digit,), axis, split) for digit, axis in itertools.product(range(10), axes)]
     orders = [DigitClip(pair, split=split) for pair in itertools.combinations(range(10), 2)]
@@ -66,9 +66,9 @@ def scenarios(split: Split) -> dict[str, list[DigitClip]]:
 
 
 def draw(split: Split, num_clips: int, *, paired: bool, num_frames: int, seed: int) -> ClipSet:
-    """Draws and renders clips, both kinds in turn; arguments and errors are those of `shapes.draw`."""
+    """Draw and render clips of both kinds in turn; arguments and errors are those of `shapes.draw`."""
     if paired and num_clips % 2:
-        raise ValueError(f"`num_clips` must be even, clips come with their twins; got {num_clips}.")
+        raise ValueError(f"`num_clips` must be even because clips come with their twins, got {num_clips}.")
     pool = scenarios(split)
     generator = np.random.default_rng([seed, SPLITS.index(split), paired])
     queues = {kind: endless(clips, generator) for kind, clips in pool.items()}
@@ -85,9 +85,9 @@ def draw(split: Split, num_clips: int, *, paired: bool, num_frames: int, seed: i
 
 
 def render(clip: DigitClip, num_frames: int) -> np.ndarray:
-    """Draws a clip: uint8 (frames, height, width, 3)."""
+    """Render a clip: uint8 (frames, height, width, 3)."""
     generator = np.random.default_rng(clip.seed)
-    # Handwriting in the order of the digits, whichever comes first: the reversal of a clip shows the same at its end.
+    # Drawn in the order of the digits, not of their appearance, so that a clip and its reversal show the same pictures.
     pictures = {digit: generator.choice(_handwriting(clip.split)[digit]) for digit in sorted(clip.digits)}
     room = IMAGE_SIZE - DIGIT_SIZE
     corner = generator.integers(room // 4, room - room // 4, size=2, endpoint=True)
@@ -109,7 +109,7 @@ def render(clip: DigitClip, num_frames: int) -> np.ndarray:
 
 @lru_cache
 def _handwriting(split: Split) -> dict[int, np.ndarray]:
-    """The pictures of each digit that belong to a split, each pixel drawn twice: uint8 (pictures, height, width)."""
+    """The pictures of each digit in a split, enlarged twice: uint8 (pictures, height, width)."""
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)

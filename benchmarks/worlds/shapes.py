@@ -1,8 +1,8 @@
-"""The demo's world enlarged: 8,640 captions, one coloured shape in each clip, drawn by `mv_peft.demo.world`.
+"""A larger version of the demo's world: 8,640 captions, one coloured shape in each clip, drawn by `mv_peft.demo.world`.
 
-The same words say more than in the demo: size and place stand beside what changes, places follow each other in any
-direction, and colours come in sequences of three. Twelve combinations of shape and ground each have 360 scenarios; a
-clip and its reversal are one scenario. A fifth of each kind of scenario is for testing and a tenth for validation.
+Captions use the words of the demo but say more: they name size and place as well as what changes, movements go in any
+direction, and colours come in sequences of three. Each of twelve combinations of shape and ground has 360 scenarios; a
+clip and its reversal are one scenario. A fifth of the scenarios of each kind is for testing and a tenth for validation.
 """
 
 from __future__ import annotations
@@ -17,22 +17,23 @@ from mv_peft.demo.world import COLOURS, GROUNDS, OPPOSITES, PLACES, SHAPES, SIZE
 
 from .base import SPLITS, ClipSet, Split, collect, endless, share
 
-# Kinds whose twin is a reversal in time, and how many of 40 clips are of each kind.
+# Kinds whose twin is a reversal in time.
 EVENTS = ("move", "turn", "order", "fade", "scale")
+# How many of 40 clips are of each kind.
 MIX = {"move": 11, "turn": 9, "order": 8, "fade": 6, "scale": 3, "still": 3}
 IMAGE_SIZE = 32
 
 
 @dataclass(frozen=True)
 class ShapeClip:
-    """One captioned clip: looks of an object that follow each other.
+    """One captioned clip: an object that passes from one look to the next.
 
     Attributes:
         kind: A key of `MIX`.
         shape: A key of `SHAPES`.
         ground: A key of `GROUNDS`.
-        looks: Two, or three of an "order".
-        seed: Draws what the caption leaves open.
+        looks: Two looks, or three for the kind "order".
+        seed: Seed of everything that the caption leaves open.
     """
 
     kind: str
@@ -59,12 +60,12 @@ class ShapeClip:
 
     @property
     def scenario(self) -> str:
-        """The caption of this clip or of its reversal, whichever comes first."""
+        """The caption of this clip or of its reversal, whichever sorts first."""
         reversal = replace(self, looks=self.looks[::-1])
         return min(self.caption, reversal.caption)
 
     def twin(self, seed: int) -> ShapeClip:
-        """The reversal in time, drawn from its own seed; of a still, one of the opposite size at the opposite place."""
+        """The reversal in time from another seed; of a still, one of the opposite size at the opposite place."""
         if self.kind != "still":
             return replace(self, looks=self.looks[::-1], seed=seed)
         look = self.looks[0]
@@ -73,7 +74,7 @@ class ShapeClip:
 
 
 def scenarios(split: Split) -> dict[str, list[ShapeClip]]:
-    """The scenarios of a split by kind, each as one of its two clips."""
+    """The scenarios of a split by kind, each given by one of its two clips."""
     changes = _changes()
     return {
         kind: share(
@@ -88,22 +89,22 @@ def scenarios(split: Split) -> dict[str, list[ShapeClip]]:
 
 
 def draw(split: Split, num_clips: int, *, paired: bool, num_frames: int, seed: int) -> ClipSet:
-    """Draws and renders clips, kinds mixed evenly; no caption of a kind comes twice before all have come once.
+    """Draw and render clips of evenly mixed kinds. No caption of a kind comes twice before all have come once.
 
     Args:
-        split: Which combinations to draw from.
-        num_clips: How many clips; even if `paired`.
-        paired: Whether each clip is followed by its twin; else clips are drawn one by one.
+        split: The split whose scenarios are drawn.
+        num_clips: Number of clips; even if `paired`.
+        paired: Whether each clip is followed by its twin. Otherwise clips are drawn one by one.
         num_frames: Frames of a clip; even.
-        seed: Of the draw and of the clips' own seeds.
+        seed: Seed of the draw and of the clips.
 
     Raises:
-        ValueError: If `num_clips` is odd and clips come with their twins, or `num_frames` is odd.
+        ValueError: If `num_clips` is odd although clips come with their twins, or if `num_frames` is odd.
     """
     if paired and num_clips % 2:
-        raise ValueError(f"`num_clips` must be even, clips come with their twins; got {num_clips}.")
+        raise ValueError(f"`num_clips` must be even because clips come with their twins, got {num_clips}.")
     if num_frames % 2:
-        raise ValueError(f"`num_frames` must be even, a sequence of colours has two halves; got {num_frames}.")
+        raise ValueError(f"`num_frames` must be even because a sequence of colours has two halves, got {num_frames}.")
     pool = scenarios(split)
     generator = np.random.default_rng([seed, SPLITS.index(split), paired])
     if not paired:
@@ -121,7 +122,7 @@ def draw(split: Split, num_clips: int, *, paired: bool, num_frames: int, seed: i
 
 
 def render(clip: ShapeClip, num_frames: int) -> np.ndarray:
-    """Draws a clip: uint8 (frames, height, width, 3)."""
+    """Render a clip: uint8 (frames, height, width, 3)."""
     changes = list(itertools.pairwise(clip.looks))
     parts = [
         render_clip(Clip(clip.shape, clip.ground, start, end, clip.seed), num_frames // len(changes), IMAGE_SIZE)
@@ -137,7 +138,7 @@ def _turns() -> list[str]:
 
 
 def _changes() -> dict[str, list[tuple[Look, ...]]]:
-    """The looks of every clip by kind, one of each two that are twins."""
+    """The looks of every clip by kind, without those of its twin."""
     looks = [Look(*which) for which in itertools.product(COLOURS, PLACES, SIZES)]
     small = [look for look in looks if look.size == "small"]
     orders = [order for order in itertools.permutations(COLOURS, 3) if order < order[::-1]]

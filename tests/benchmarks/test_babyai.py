@@ -1,4 +1,4 @@
-"""BabyAI's rooms: held-out pairs, twins that are told the opposite, the harness end to end on repeating captions."""
+"""BabyAI's rooms: held-out pairs, twins with opposite instructions, and a whole run on repeated captions."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def turned_round(caption):
     return " then ".join(caption.split(" then ")[::-1])
 
 
-def test_twins_are_told_the_opposite_in_the_same_room():
+def test_twins_have_opposite_instructions_in_the_same_room():
     clips = draw("babyai", "test", 16, paired=True, num_frames=6, seed=0)
     assert clips.frames.shape == (16, 6, IMAGE_SIZE, IMAGE_SIZE, 3)
     assert set(clips.kinds) == set(EVENTS)
@@ -45,7 +45,7 @@ def test_held_out_pairs_are_not_trained_on():
     assert not captions["validation"] & captions["test"]
 
 
-def test_the_same_seed_plays_the_same():
+def test_the_same_seed_gives_the_same_clips():
     first, other = (draw("babyai", "test", 6, paired=False, num_frames=4, seed=seed) for seed in (1, 2))
     again = draw.__wrapped__("babyai", "test", 6, paired=False, num_frames=4, seed=1)
     assert first.captions == again.captions
@@ -53,7 +53,7 @@ def test_the_same_seed_plays_the_same():
     assert not np.array_equal(first.frames, other.frames)
 
 
-def test_the_harness_end_to_end(tmp_path):
+def test_a_whole_run(tmp_path):
     sizes = {"steps": 2, "batch_size": 8, "num_train_clips": 16, "num_gallery_clips": 12, "num_frames": 6}
     settings = WorldSettings(method="lora", data="babyai", learning_rate=1e-3, **sizes)
     result = run(settings, source=WorldInMemory(settings, clip_steps=2, clip_cache=tmp_path))

@@ -1,4 +1,4 @@
-"""Moving digits: held-out combinations and handwriting, twins that are reversals, the harness end to end on them."""
+"""Moving digits: held-out combinations and handwriting, twins that are reversals, and a whole run."""
 
 import numpy as np
 import pytest
@@ -44,8 +44,8 @@ def test_drawn_clips_are_twins():
     assert all(one != other for one, other in zip(clips.captions[::2], clips.captions[1::2], strict=True))
 
 
-def test_the_harness_end_to_end(tmp_path):
-    """Its CLIP is trained on the spot, for two steps, and kept."""
+def test_a_whole_run(tmp_path):
+    """The world's CLIP is trained for two steps on first use and then kept."""
     sizes = {"steps": 2, "batch_size": 8, "num_train_clips": 16, "num_gallery_clips": 12, "num_frames": 6}
     settings = WorldSettings(method="mv_adapter", data="digits", learning_rate=1e-3, **sizes)
     first = run(settings, source=WorldInMemory(settings, clip_steps=2, clip_cache=tmp_path))

@@ -1,4 +1,4 @@
-"""The benchmark's figures beside the library's, where both are defined, and beside counting by hand, where not."""
+"""The benchmark's figures agree with those of the library where both are defined, and else with counting by hand."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ import torch
 from benchmarks.compare.measure import (
     caption_groups,
     gallery_metrics,
-    group_places,
+    group_rank_counts,
     order_figures,
     order_metrics,
     order_note,
@@ -27,7 +27,7 @@ def cosines(captions, clips, seed=0):
     return torch.randn(captions, clips, generator=torch.Generator().manual_seed(seed))
 
 
-def test_where_no_caption_repeats_recalls_are_the_library_s():
+def test_recalls_without_repeated_captions_equal_those_of_the_library():
     similarity = cosines(30, 30) + 1.5 * torch.eye(30)
     found = gallery_metrics(similarity, clip_set([f"caption {number}" for number in range(30)]))
     expected = retrieval_metrics(similarity)
@@ -37,11 +37,11 @@ def test_where_no_caption_repeats_recalls_are_the_library_s():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_where_captions_repeat_any_clip_of_the_caption_is_right(seed):
+def test_every_clip_with_a_repeated_caption_is_a_positive(seed):
     captions = [f"caption {number % 7}" for number in range(20)]
     unique, group = caption_groups(captions)
     similarity = cosines(7, 20, seed).round(decimals=1)  # with ties
-    t2v, v2t = (places.ranks().tolist() for places in group_places(similarity, group))
+    t2v, v2t = (counts.ranks().tolist() for counts in group_rank_counts(similarity, group))
     for query in range(7):
         own = [clip for clip in range(20) if captions[clip] == unique[query]]
         best = max(float(similarity[query, clip]) for clip in own)
@@ -53,7 +53,7 @@ def test_where_captions_repeat_any_clip_of_the_caption_is_right(seed):
         assert v2t[clip] == 1 + sum(float(similarity[q, clip]) >= float(similarity[own, clip]) for q in others)
 
 
-def test_order_is_chosen_between_twins_by_kind():
+def test_order_accuracy_is_measured_between_twins_by_kind():
     clips = clip_set("abcdef", ["move", "move", "fade", "fade", "still", "still"], list("xxyyzw"), are_twins=True)
     similarity = torch.eye(6)
     similarity[0, 1], similarity[1, 1] = 2.0, 3.0  # caption a prefers clip b, which prefers its own caption
@@ -69,19 +69,19 @@ def test_order_is_chosen_between_twins_by_kind():
     }
 
 
-def test_a_tie_between_twins_is_no_knowledge():
+def test_a_tie_between_twins_counts_as_wrong():
     clips = clip_set("abcd", scenarios=list("xxyy"), are_twins=True)
     assert order_metrics(torch.ones(4, 4), clips, ("move",))["t2v order accuracy"] == 0.0
 
 
-def test_who_does_not_see_order_finds_every_other_twin():
+def test_the_ceiling_of_methods_that_are_blind_to_order():
     clips = clip_set("abcdef", ["move"] * 4 + ["still"] * 2, list("xxyyzw"), are_twins=True)
     figures = gallery_metrics(torch.eye(6), clips)
     assert figures["order-blind ceiling"] == pytest.approx(100 * (4 * 0.5 + 2) / 6)
     assert figures["t2v R@1"] == figures["t2v R@1 still"] == 100.0
 
 
-def test_rates_are_chosen_by_both_galleries_and_directions():
+def test_learning_rates_are_chosen_by_all_galleries_and_both_directions():
     metrics = {"natural": {"t2v R@1": 10, "v2t R@1": 20}, "twin": {"t2v R@1": 30, "v2t R@1": 60}}
     metrics["order"] = {"t2v order accuracy": 70.5}
     figures = selection_figures(metrics, ("natural", "twin"))
@@ -92,7 +92,7 @@ def test_rates_are_chosen_by_both_galleries_and_directions():
     }
 
 
-def test_order_is_said_where_it_was_measured():
+def test_order_accuracy_is_printed_if_it_was_measured():
     metrics = {"order": {"t2v order accuracy": 70.5, "v2t order accuracy": 60.0, "t2v order accuracy move": 50.0}}
     assert order_figures(metrics) == {"t2v order accuracy": 70.5}
     assert order_note(metrics) == ", order 70.5"

@@ -1,4 +1,4 @@
-"""The benchmark on videos on disk, in MSR-VTT's files: run, tune and suite, what each reads, and leaves alone."""
+"""The comparison on videos on disk, in MSR-VTT's files: what run, tune and suite write, and what they read."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from transformers import CLIPConfig, CLIPModel
 from benchmarks.compare import on_disk, suite
 from benchmarks.compare import run as run_module
 from benchmarks.compare import tune as tune_module
-from benchmarks.compare.method import USUAL_RATES, USUAL_RATES_OF, load_method, method_names
+from benchmarks.compare.build import build, name_and_fields
+from benchmarks.compare.method import load_method, method_names
 from benchmarks.compare.on_disk import OWN_HELD_OUT, OWN_VALIDATION, VALIDATION_SHARE, VideosOnDisk, _curve
 from benchmarks.compare.options import ON_DISK, command_of
 from benchmarks.compare.rows import read_group
 from benchmarks.compare.run import run
 from benchmarks.compare.settings import VideoSettings, WorldSettings
 from benchmarks.compare.tables import render_group
-from benchmarks.compare.training import _fields, build
 from benchmarks.compare.tune import TUNING_SEED, tune
 from mv_peft import enable_video
 from mv_peft.cli.data_options import dataset_names
@@ -36,6 +36,7 @@ from mv_peft.video import CacheSettings, VideoCache, build_cache, read_frames, w
 from tests.retrieval.clips import CAPTIONS
 
 GROUP = "msrvtt-tiny_clip"
+LORA_RATES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3)
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +57,7 @@ def ids(number, first, last):
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """Eight videos to train on and three to validate, of two captions each, and five to test."""
+    """Eight videos for training and three for validation, with two captions each, and five for testing."""
     folder = tmp_path_factory.mktemp("msrvtt")
     train = ids(8, VALIDATION_SHARE, 0.5) + ids(3, 0, VALIDATION_SHARE)
     test = ids(5, 0.5, 1)
@@ -85,7 +86,7 @@ def own(root):
 
 @pytest.fixture
 def read(monkeypatch):
-    """The names of all videos that were read, as often as they were."""
+    """The name of a video for each time that it is read."""
     names = []
 
     def spy(path, *args, **kwargs):
@@ -110,7 +111,7 @@ def names_of(videos):
     return {record.video_id for record in videos}
 
 
-def test_a_run_writes_what_a_run_in_a_rendered_world_writes(root, tmp_path, monkeypatch, capsys):
+def test_a_result_has_the_same_entries_as_in_a_rendered_world(root, tmp_path, monkeypatch, capsys):
     arguments = ["--method", "mv_adapter", "--data", "msrvtt", "--model", TINY_CLIP, "--root", root, "--seed", 2]
     main(
         run_module,
@@ -162,7 +163,7 @@ def test_a_run_writes_what_a_run_in_a_rendered_world_writes(root, tmp_path, monk
     assert row.figures("retrieval", "t2v R@5") == [100.0]
 
 
-def test_zero_shot_figures_are_the_library_s(root, read):
+def test_zero_shot_figures_equal_those_of_the_library(root, read):
     result = run(settings(root, "zero-shot", learning_rate=None))
     processor = MVProcessor.from_pretrained(TINY_CLIP, max_text_tokens=16, frame_sampling="fps_uniform")
     test = MSRVTT.load(root, "test")
@@ -181,8 +182,8 @@ def test_the_same_run_gives_the_same_numbers_and_another_seed_others(root):
     assert other["train_info"]["curve"] != first["train_info"]["curve"]
 
 
-def test_measured_is_the_best_state_on_validation(root, monkeypatch):
-    """At a rate that changes nothing in the figures the first state of a training stays the best."""
+def test_the_checkpoint_that_is_best_on_validation_is_measured(root, monkeypatch):
+    """At a learning rate that does not change the figures, the first checkpoint stays the best."""
     measured = []
     evaluate = on_disk.evaluate_retrieval
 
@@ -212,7 +213,7 @@ def test_measured_is_the_best_state_on_validation(root, monkeypatch):
     assert not any(torch.equal(best[name], states["last"][name]) for name in best)
 
 
-def test_the_test_split_is_left_alone_until_the_end(root, read, monkeypatch):
+def test_the_test_split_is_not_read_before_the_end(root, read, monkeypatch):
     test, everything = names_of(MSRVTT.load(root, "test")), []
     train = VideosOnDisk(settings(root))
 
@@ -240,11 +241,11 @@ def test_tuning_never_reads_the_test_split(root, read, tmp_path, monkeypatch):
     main(tune_module, monkeypatch, *arguments)
     assert [path.relative_to(results).as_posix() for path in results.rglob("*.json")] == [f"{GROUP}/tuning/lora.json"]
     tuning = json.loads((results / GROUP / "tuning" / "lora.json").read_text())
-    assert [candidate["learning_rate"] for candidate in tuning["candidates"]] == list(USUAL_RATES)
+    assert [candidate["learning_rate"] for candidate in tuning["candidates"]] == list(LORA_RATES)
     for candidate in tuning["candidates"]:
         both = [candidate[f"retrieval {way} R@1"] for way in ("t2v", "v2t")]
         assert candidate["score"] == sum(both) / 2
-    assert tuning["chosen"] in USUAL_RATES
+    assert tuning["chosen"] in LORA_RATES
     assert tuning["rule"].startswith("highest mean of R@1, retrieval gallery, both directions, on the validation split")
     assert (tuning["seed"], tuning["steps"]) == (TUNING_SEED, 2), "half of the steps"
     tuned = VideosOnDisk(settings(root, split="validation"))
@@ -253,8 +254,13 @@ def test_tuning_never_reads_the_test_split(root, read, tmp_path, monkeypatch):
         run(settings(tmp_path / "root", videos=root / "all"))
 
 
-def test_the_suite_tunes_and_runs_what_is_not_there(root, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("benchmarks.compare.method.USUAL_RATES", (1e-4, 1e-3))
+def test_the_suite_tunes_and_runs_what_is_missing(root, tmp_path, monkeypatch, capsys):
+    (tmp_path / "methods").mkdir()
+    lora = {"label": "LoRA r=8 (q, v)", "method": "lora", "learning_rates": [1e-4, 1e-3]}
+    for name, entries in (("lora", lora), ("zero-shot", {"label": "zero-shot", "method": "zero-shot"})):
+        (tmp_path / "methods" / f"{name}.json").write_text(json.dumps(entries))
+    monkeypatch.setattr("benchmarks.compare.method.METHODS", tmp_path / "methods")
+    tmp_path = tmp_path / "results"
     arguments = ["--methods", "zero-shot,lora", "--seeds", "0,3", "--data", "msrvtt", "--model", TINY_CLIP]
     arguments += ["--root", root, "--steps", 2, "--batch-size", 4, "--results", tmp_path]
     main(suite, monkeypatch, *arguments)
@@ -271,7 +277,7 @@ def test_the_suite_tunes_and_runs_what_is_not_there(root, tmp_path, monkeypatch,
     main(suite, monkeypatch, *arguments)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")} == before
     rows = read_group(tmp_path / GROUP)
-    assert [row.label for row in rows] == ["zero-shot", "LoRA r=8 (q, v)"]
+    assert [row.label for row in rows] == ["LoRA r=8 (q, v)", "zero-shot"]
     text = render_group(rows, "plot.svg")
     assert text.startswith(
         "Real videos, `msrvtt`, CLIP `tiny_clip`: 2 steps of 4 clips of 12 frames out of 8, galleries of 5 clips, test"
@@ -319,7 +325,7 @@ def test_frames_come_out_of_a_cache(root, tmp_path, read, monkeypatch):
     videos = sorted((root / "all").iterdir())
     build_cache(tmp_path / "cache", root, videos, CacheSettings(short_side=32))
     decoded = []
-    monkeypatch.setattr("mv_peft.video.cache.read_frames", lambda path, *a, **k: decoded.append(path))
+    monkeypatch.setattr("mv_peft.video.cache.read.read_frames", lambda path, *a, **k: decoded.append(path))
     assert run(settings(root, cache=tmp_path / "cache", steps=2))["metrics"]
     assert (decoded, read) == ([], [])
     read_from = VideosOnDisk(settings(root, cache=tmp_path / "cache"))._read
@@ -342,7 +348,7 @@ def test_every_data_set_that_can_be_trained_on_has_its_own_results(root, own):
     assert WorldSettings(method="lora", size="fast").group == "shapes-fast"
 
 
-def test_lengths_are_those_that_were_published(root):
+def test_default_lengths_are_the_published_ones(root):
     source = VideosOnDisk(settings(root, steps=0))
     assert source.steps == 5 * (16 // 4)
     assert source.batch_size == 4
@@ -357,7 +363,7 @@ def test_lengths_are_those_that_were_published(root):
         VideosOnDisk(settings(root, batch_size=0))
 
 
-def test_what_was_chosen_for_the_tiny_clip_stays_there(root):
+def test_fields_for_the_tiny_clip_are_not_used_in_a_usual_clip(root):
     _, processor = VideosOnDisk(settings(root)).load_clip()
     assert (processor.max_frames, processor.max_text_tokens, processor.frame_sampling) == (12, 16, "fps_uniform")
     for tiny, width in ((True, 32), (False, 64)):
@@ -369,7 +375,7 @@ def test_what_was_chosen_for_the_tiny_clip_stays_there(root):
         assert trained[1] == pytest.approx(trained[0], rel=0.03)
 
 
-def test_what_makes_no_sense_in_a_usual_clip_is_refused(tmp_path, root, monkeypatch, capsys):
+def test_methods_for_tiny_clips_only_are_refused_in_a_usual_clip(tmp_path, root, monkeypatch, capsys):
     usual = method_names(tiny=False)
     assert {"mv_adapter", "mv_adapter_paper", "mv_adapter_tied_1", "full+head"} <= set(usual)
     assert set(method_names()) - set(usual) == {
@@ -378,9 +384,9 @@ def test_what_makes_no_sense_in_a_usual_clip_is_refused(tmp_path, root, monkeypa
     }
     for name in usual:
         assert not {"bottleneck_dim", "layers_to_transform", "num_heads"} & set(load_method(name, tiny=False).overrides)
-    with_head = [load_method("mv_adapter+head", tiny=tiny).overrides for tiny in (True, False)]
-    assert [each["head"].get("num_heads") for each in with_head] == [4, None]
-    assert {each["head"]["num_layers"] for each in with_head} == {4}
+    heads = [load_method("mv_adapter+head", tiny=tiny).head for tiny in (True, False)]
+    assert [head.get("num_heads") for head in heads] == [4, None]
+    assert {head["num_layers"] for head in heads} == {4}
     with pytest.raises(SystemExit):
         main(
             run_module,
@@ -405,8 +411,8 @@ def test_every_method_fits_into_vit_b_16():
     sizes = {}
     for name in method_names(tiny=False):
         method = load_method(name, tiny=False)
-        fields = _fields(clip, processor, method, settings(None, name, model="vit"))
-        config = method_config(clip, method.method, **fields)
+        method_name, fields = name_and_fields(clip, processor, method, settings(None, name, model="vit"))
+        config = method_config(clip, method_name, **fields)
         sizes[name] = 0 if config is None else count_parameters(clip, config)
     assert [name for name, size in sizes.items() if not size] == ["zero-shot"]
     assert (sizes["mv_adapter"], sizes["lora"]) == (3_401_728, 491_520)
@@ -426,10 +432,11 @@ def test_the_suite_runs_every_method_that_there_is_for_the_data(root, tmp_path, 
 
 
 def test_all_methods_have_the_same_tuning_budget_for_a_usual_clip():
-    assert {len(rates) for rates in USUAL_RATES_OF.values()} == {len(USUAL_RATES)}
-    assert load_method("lora", tiny=False).learning_rates == USUAL_RATES
-    assert load_method("full+head", tiny=False).learning_rates == USUAL_RATES_OF["full"]
-    assert max(USUAL_RATES_OF["full"]) <= min(USUAL_RATES) < min(USUAL_RATES_OF["ia3"])
+    tuned = {name: load_method(name, tiny=False).learning_rates for name in method_names(tiny=False)}
+    assert {len(rates) for rates in tuned.values() if rates} == {5}
+    assert tuned["lora"] == tuned["mv_adapter"] == LORA_RATES
+    assert tuned["full+head"] == tuned["full"]
+    assert max(tuned["full"]) <= min(LORA_RATES) < min(tuned["ia3"]), "what has fewer parameters takes larger steps"
     for name in method_names(tiny=False):
         tiny, usual = load_method(name), load_method(name, tiny=False)
         assert bool(usual.learning_rates) == bool(tiny.learning_rates)
@@ -437,7 +444,7 @@ def test_all_methods_have_the_same_tuning_budget_for_a_usual_clip():
         assert list(usual.learning_rates) == sorted(set(usual.learning_rates))
 
 
-def test_a_curve_has_some_twenty_points():
+def test_a_curve_has_about_twenty_points():
     history = [{"step": step, "loss": float(step)} for step in range(10, 610, 10)] + [{"step": 600, "eval_x": 1.0}]
     curve = _curve(history)
     assert len(curve) == 20
@@ -451,7 +458,10 @@ def test_a_curve_has_some_twenty_points():
     [
         (["--data", "shapes", "--root", "msrvtt"], "`--root` has no effect with `--data shapes`. Leave it out"),
         (["--num-workers", "2"], "`--num-workers` has no effect with `--data shapes`."),
-        (["--data", "msrvtt", "--model", "clip"], "`--data msrvtt` needs `--root`. Give the place of the annotations."),
+        (
+            ["--data", "msrvtt", "--model", "clip"],
+            "`--data msrvtt` needs `--root`. Give the folder of the annotations.",
+        ),
         (
             ["--data", "custom", "--root", "x.csv"],
             "`--data custom` needs `--model`. Give the name or folder of a CLIP.",

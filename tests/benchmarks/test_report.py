@@ -1,4 +1,4 @@
-"""The tables and plots: in step with the results, of comparable runs only, and made without torch."""
+"""The tables and plots are in step with the results, show comparable runs only, and are made without torch."""
 
 import json
 import re
@@ -10,18 +10,24 @@ import pytest
 
 from benchmarks.compare import report
 from benchmarks.compare.plots import _is_alone, digest, draw, drawn_from, figures_of
-from benchmarks.compare.report import PLOTS, README, READMES, filled, groups, stale
+from benchmarks.compare.report import FRONT_PAGE, PLOTS, RESULT_PAGES, filled, pages, shown_groups, stale
 from benchmarks.compare.rows import families, galleries, read_group
 from benchmarks.compare.settings import RESULTS
 from benchmarks.compare.tables import mean_and_deviation
 
 ROOT = Path(__file__).parent.parent.parent
 METHODS = {
-    "zero-shot": {"label": "zero-shot", "summary": True},
-    "full": {"label": "full fine-tuning"},
-    "lora": {"label": "LoRA", "summary": True},
+    "zero-shot": {"label": "zero-shot", "order": 1, "summary": True},
+    "full": {"label": "full fine-tuning", "order": 2},
+    "lora": {"label": "LoRA", "order": 3, "summary": True},
     "a_new_rival": {"label": "new"},
-    "mv_adapter": {"label": "MV-Adapter", "group": "mv_adapter", "learning_rates": [1e-3, 3e-3], "summary": True},
+    "mv_adapter": {
+        "label": "MV-Adapter",
+        "group": "mv_adapter",
+        "order": 4,
+        "learning_rates": [1e-3, 3e-3],
+        "summary": True,
+    },
     "mv_adapter_no_tying": {"label": "- without tying", "group": "mv_adapter", "learning_rate_of": "mv_adapter"},
     "lora+head": {"label": "LoRA + head", "group": "head"},
 }
@@ -30,7 +36,7 @@ KINDS = {"move": 10.0, "turn": 20.0, "order": 30.0, "still": 90.0}
 
 @pytest.fixture(autouse=True)
 def methods(request, tmp_path, monkeypatch):
-    """Methods of the test's own, but for tests of what is committed."""
+    """Methods that the test writes, except in tests of what is committed."""
     if "committed" in request.node.name:
         return
     folder = tmp_path / "methods"
@@ -49,8 +55,7 @@ def result(method="lora", recall=20.0, kinds=KINDS, **config):
     sizes |= {"steps": 2, "num_train_clips": 16, "overrides": {}, "batches": "paired", "learning_rate": 1e-3}
     return {
         "run_info": {
-            "command": f"python -m benchmarks.compare.run --method {method} --data shapes "
-            f"--seed {config.get('seed', 0)}",
+            "command": f"python -m benchmarks.run --method {method} --data shapes --seed {config.get('seed', 0)}",
             "commit": "abc1234",
         },
         "config": {"method": method, "label": "an old label", **sizes, **config},
@@ -109,21 +114,31 @@ def table(text, title=None):
     return {row[0]: row[1:] for row in rows}
 
 
+def fill(text, results):
+    """The text of a page of the repository's root with its tables."""
+    return filled(text, ROOT, results)
+
+
 def test_what_is_committed_is_in_step():
     assert stale() == [], "run `python -m benchmarks.compare.report`"
-    assert len(READMES) == 2
-    for readme in READMES:
-        assert "<!-- results: " in readme.read_text(encoding="utf-8")
-    for group in groups(README.read_text(encoding="utf-8")):
+    assert FRONT_PAGE in pages()
+    assert {page.parent for page in pages()} == {FRONT_PAGE.parent, RESULT_PAGES}
+    assert "<!-- results: shapes summary -->" in FRONT_PAGE.read_text(encoding="utf-8")
+    for group in shown_groups():
         assert read_group(RESULTS / group)
         assert (PLOTS / f"{group}.svg").stat().st_size < 100_000
 
 
-def test_every_committed_result_is_reported():
+def test_every_committed_result_is_reported_on_one_page():
     committed = {path.parent.name for path in RESULTS.glob("*/*-seed*.json")}
-    shown = groups(README.read_text(encoding="utf-8"))
-    assert committed == set(shown)
-    assert {path.stem for path in PLOTS.iterdir()} == set(shown), "one plot a group"
+    assert sorted(shown_groups()) == sorted(committed)
+    assert {path.stem for path in PLOTS.iterdir()} == committed, "one plot a group"
+
+
+def test_committed_pages_link_to_files_that_are_there():
+    for page in pages():
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+            assert "://" in target or (page.parent / target).exists(), f"{page}: {target}"
 
 
 def test_it_needs_neither_torch_nor_matplotlib_for_what_is_committed():
@@ -133,7 +148,7 @@ def test_it_needs_neither_torch_nor_matplotlib_for_what_is_committed():
 
 
 def test_seeds_become_mean_and_deviation(world):
-    text = filled(f"before\n{block('shapes')}\nafter\n", world.parent)
+    text = fill(f"before\n{block('shapes')}\nafter\n", world.parent)
     assert table(text)["LoRA"] == ["1,234", *["23.0 ± 2.0"] * 4, *["52.0 ± 2.0"] * 2, "3"]
     assert table(text)["zero-shot"] == ["-", *["31.0"] * 4, *["60.0"] * 2, "1"]
     assert table(text, "R@1, R@5 and R@10, twin gallery")["LoRA"] == [
@@ -141,14 +156,14 @@ def test_seeds_become_mean_and_deviation(world):
     ]
     assert text.startswith("before\n")
     assert text.endswith("after\n")
-    assert filled(text, world.parent) == text
-    assert filled(text.replace("23.0 ± 2.0", "99.9"), world.parent) == text
+    assert fill(text, world.parent) == text
+    assert fill(text.replace("23.0 ± 2.0", "99.9"), world.parent) == text
     assert [mean_and_deviation(figures) for figures in ([], [1.0], [1.0, 2.0])] == ["-", "1.0", "1.5 ± 0.7"]
 
 
 def test_sections_and_their_order(world):
     assert [row.method.name for row in read_group(world)] == list(METHODS)
-    rows = list(table(filled(block("shapes"), world.parent)))
+    rows = list(table(fill(block("shapes"), world.parent)))
     assert rows == [
         *["method", "---"],
         *["**Rivals**", "zero-shot", "full fine-tuning", "LoRA", "new"],
@@ -159,11 +174,11 @@ def test_sections_and_their_order(world):
     for file in world.glob("*.json"):
         if not file.name.startswith(("lora-", "full-")):
             file.unlink()
-    assert not [name for name in table(filled(block("shapes"), world.parent)) if name.startswith("**")], "one section"
+    assert not [name for name in table(fill(block("shapes"), world.parent)) if name.startswith("**")], "one section"
 
 
-def test_the_limit_of_the_blind_is_a_row_where_there_is_one(world):
-    text = filled(block("shapes"), world.parent)
+def test_the_limit_of_methods_that_are_blind_to_order_is_a_row(world):
+    text = fill(block("shapes"), world.parent)
     limit = "*blind to the order of frames, at best*"
     assert table(text)[limit] == ["-", "87.5", "87.5", "52.5", "52.5", "50.0", "50.0", "-"]
     for file in world.glob("*.json"):
@@ -171,13 +186,13 @@ def test_the_limit_of_the_blind_is_a_row_where_there_is_one(world):
         for gallery in ("natural", "twin"):
             given["metrics"][gallery]["order-blind ceiling"] = 100.0
         file.write_text(json.dumps(given))
-    text = filled(block("shapes"), world.parent)
-    assert limit not in table(text), "whoever may find everything has no limit"
+    text = fill(block("shapes"), world.parent)
+    assert limit not in table(text), "a limit of 100 is not shown"
     assert table(text)["zero-shot"]
 
 
 def test_kinds_come_in_families(world):
-    text = filled(block("shapes"), world.parent)
+    text = fill(block("shapes"), world.parent)
     natural = table(text, "By kind of clip: R@1 from text to video, natural gallery")
     assert natural["method"] == ["static (still)", "motion (move)", "order/change (mean)", "turn", "order"]
     assert natural["LoRA"] == [f"{mean:.1f} ± 2.0" for mean in (31, 23, 24.5, 24, 25)]
@@ -190,7 +205,7 @@ def test_a_single_family_is_not_named(tmp_path):
     write(tmp_path / "babyai", "lora-seed0", result(data="babyai", kinds={"put": 10.0, "order": 30.0}))
     rows = read_group(tmp_path / "babyai")
     assert families(rows, "twin", "t2v R@1") == {"order/change": ["put", "order"]}
-    kinds = table(filled(block("babyai"), tmp_path), "By kind of clip: R@1 from text to video, twin gallery")
+    kinds = table(fill(block("babyai"), tmp_path), "By kind of clip: R@1 from text to video, twin gallery")
     assert kinds["method"] == ["put", "order"]
     assert set(figures_of(rows)["bars"]) == {"text to video", "video to text"}
 
@@ -200,7 +215,7 @@ def test_groups_without_twins(tmp_path):
     write(tmp_path / "msrvtt", "zero-shot-seed0", on_disk("zero-shot", 30.0))
     rows = read_group(tmp_path / "msrvtt")
     assert galleries(rows) == ["retrieval"]
-    text = filled(block("msrvtt"), tmp_path)
+    text = fill(block("msrvtt"), tmp_path)
     assert table(text) == {
         "method": ["trained parameters", "t2v R@1", "v2t R@1", "seeds"],
         "---": ["---:"] * 4,
@@ -215,13 +230,13 @@ def test_groups_without_twins(tmp_path):
     assert [bar["x"] for bar in drawn["bars"]["video to text"]] == [[31.0, 0.0], [41.0, 0.0]]
 
 
-def test_where_rates_come_from(world):
+def test_the_table_says_how_learning_rates_were_chosen(world):
     costs = "Costs and learning rates"
-    text = filled(block("shapes"), world.parent)
+    text = fill(block("shapes"), world.parent)
     assert table(text, costs)["- without tying"][2:4] == ["0.001", "given"]
     candidates = [{"learning_rate": 1e-3}, {"learning_rate": 3e-3}]
     write(world / "tuning", "mv_adapter", {"chosen": 1e-3, "at_edge": True, "candidates": candidates})
-    text = filled(block("shapes"), world.parent)
+    text = fill(block("shapes"), world.parent)
     assert table(text, costs)["MV-Adapter"] == ["1,234", "5,678", "0.001*", "0.001, 0.003", "3", "100"]
     assert table(text, costs)["- without tying"] == ["1,234", "5,678", "0.001*", "MV-Adapter's", "3", "100"]
     assert table(text, costs)["LoRA"][3] == "given"
@@ -237,9 +252,9 @@ def test_where_rates_come_from(world):
         read_group(world)
 
 
-def test_the_summary_is_the_chosen_rows_and_where_they_are_from(world):
-    text = filled(block("shapes", " summary"), world.parent)
-    main = table(filled(block("shapes"), world.parent))
+def test_the_summary_has_the_chosen_rows_and_their_commands(world):
+    text = fill(block("shapes", " summary"), world.parent)
+    main = table(fill(block("shapes"), world.parent))
     chosen = ["method", "---", "zero-shot", "LoRA", "MV-Adapter", "*blind to the order of frames, at best*"]
     assert table(text) == {name: main[name] for name in chosen}
     caption = text.splitlines()[2]
@@ -250,38 +265,37 @@ def test_the_summary_is_the_chosen_rows_and_where_they_are_from(world):
         "Seeds 0, 1, 2; commit abc1234; `python -m benchmarks.compare.run --method METHOD --data shapes --seed SEED`."
     )
     assert text.startswith("<!-- results: shapes summary -->\n")
-    assert filled(text, world.parent) == text
-    assert groups(text) == []
+    assert fill(text, world.parent) == text
     assert "details" not in text
     assert text.count("(benchmarks/plots/shapes.svg)") == 1
 
 
-def test_a_summary_of_what_is_not_there_is_an_error(world, tmp_path):
+def test_a_summary_of_missing_results_is_an_error(world, tmp_path):
     write(world, "mv_adapter,scaling=2-seed0", result("mv_adapter", overrides={"scaling": 2}, peft={"scaling": 2}))
-    assert "MV-Adapter, scaling=2" in table(filled(block("shapes"), world.parent))
+    assert "MV-Adapter, scaling=2" in table(fill(block("shapes"), world.parent))
     (world / "mv_adapter-seed0.json").unlink()
-    with pytest.raises(ValueError, match="The summary of shapes wants results of: mv_adapter. Run them"):
-        filled(block("shapes", " summary"), world.parent)
-    assert filled(block("shapes"), world.parent)
+    with pytest.raises(ValueError, match="The summary of shapes needs results of: mv_adapter. Run them"):
+        fill(block("shapes", " summary"), world.parent)
+    assert fill(block("shapes"), world.parent)
     for name in METHODS:
         write(tmp_path / "methods", name, {"method": name, "label": name})
-    with pytest.raises(ValueError, match="The summary of shapes wants results of: no method"):
-        filled(block("shapes", " summary"), world.parent)
+    with pytest.raises(ValueError, match="The summary of shapes needs results of: no method"):
+        fill(block("shapes", " summary"), world.parent)
 
 
 @pytest.mark.parametrize("what", ["", " summary"])
 def test_a_group_without_results_is_an_error(tmp_path, what):
     with pytest.raises(ValueError, match=r"'.*digits' holds no result on the test split. Run"):
-        filled(block("digits", what), tmp_path)
+        fill(block("digits", what), tmp_path)
 
 
 @pytest.mark.parametrize(
     "text", ["<!-- results: digits -->\n", "<!-- results: shapes sumary -->\n<!-- end of results -->"]
 )
 def test_a_marker_without_an_end_is_an_error(world, text):
-    assert "| LoRA |" in filled(block("shapes"), world.parent)
+    assert "| LoRA |" in fill(block("shapes"), world.parent)
     with pytest.raises(ValueError, match=f"'{text.splitlines()[0]}' starts no block"):
-        filled(f"{text}\nprose\n{block('shapes')}", world.parent)
+        fill(f"{text}\nprose\n{block('shapes')}", world.parent)
 
 
 def test_runs_that_are_not_comparable_are_an_error(world):
@@ -298,7 +312,7 @@ def test_runs_that_are_not_comparable_are_an_error(world):
         read_group(world)
 
 
-def test_results_of_another_file_or_of_none_are_an_error(world, tmp_path):
+def test_results_that_do_not_fit_the_method_s_file_are_an_error(world, tmp_path):
     write(world, "lora-seed4", result(seed=4))
     assert read_group(world)
     write(tmp_path / "methods", "full", {"method": "full", "label": "full", "overrides": {"scaling": 1.0}})
@@ -315,9 +329,9 @@ def test_results_of_another_file_or_of_none_are_an_error(world, tmp_path):
         read_group(world)
 
 
-def test_results_of_another_file_are_an_error_beside_a_head_too(world, tmp_path):
-    fields = {"r": 8, "head": {"num_layers": 4, "num_heads": 2}}
-    write(tmp_path / "methods", "lora+head", {**METHODS["lora+head"], "method": "lora+head", "overrides": fields})
+def test_results_with_a_head_that_do_not_fit_the_method_s_file_are_an_error(world, tmp_path):
+    fields = {"overrides": {"r": 8}, "head": {"num_layers": 4, "num_heads": 2}}
+    write(tmp_path / "methods", "lora+head", {**METHODS["lora+head"], "method": "lora", **fields})
     had = {"num_layers": 4, "num_heads": 2, "init": "identity", "method": {"r": 8, "lora_alpha": 16}}
     write(world, "lora+head-seed0", result("lora+head", peft=had))
     assert read_group(world)
@@ -385,12 +399,13 @@ def test_ablations_are_named_where_they_stand_alone():
 
 @pytest.fixture
 def command(world, tmp_path, monkeypatch):
-    """The command, in a place of its own; gives the READMEs and the plot."""
-    readme, front, plots = tmp_path / "bench.md", tmp_path / "front.md", tmp_path / "plots"
-    readme.write_text(block("shapes"))
+    """The command on pages of the test; gives the command, the two pages and the plot."""
+    front, page, plots = tmp_path / "README.md", tmp_path / "docs" / "results" / "shapes.md", tmp_path / "plots"
+    page.parent.mkdir(parents=True)
     front.write_text(block("shapes", " summary"))
-    monkeypatch.setattr(report, "README", readme)
-    monkeypatch.setattr(report, "READMES", (readme, front))
+    page.write_text(block("shapes"))
+    monkeypatch.setattr(report, "FRONT_PAGE", front)
+    monkeypatch.setattr(report, "RESULT_PAGES", page.parent)
     monkeypatch.setattr(report, "PLOTS", plots)
     monkeypatch.setattr(report, "RESULTS", world.parent)
 
@@ -398,41 +413,51 @@ def command(world, tmp_path, monkeypatch):
         monkeypatch.setattr(sys, "argv", ["report", *arguments])
         report.main()
 
-    return run, readme, front, plots / "shapes.svg"
+    return run, front, page, plots / "shapes.svg"
 
 
 def test_the_command_fills_and_draws_and_check_changes_nothing(command, world):
     pytest.importorskip("matplotlib")
-    run, readme, front, plot = command
-    with pytest.raises(SystemExit, match=f"Not in step with the results: '{readme}', '{front}', '{plot}'. Run"):
+    run, front, page, plot = command
+    with pytest.raises(SystemExit, match=f"Not in step with the results: '{front}', '{page}', '{plot}'. Run"):
         run("--check")
-    assert readme.read_text() == block("shapes")
+    assert page.read_text() == block("shapes")
     assert not plot.exists()
     run()
-    assert "| LoRA |" in readme.read_text()
+    assert "| LoRA |" in page.read_text()
     assert "| LoRA |" in front.read_text()
-    assert f"](plots/{plot.name})" in readme.read_text()
+    assert f"](../../plots/{plot.name})" in page.read_text()
+    assert f"](plots/{plot.name})" in front.read_text()
     with pytest.raises(SystemExit) as status:
         run("--check")
     assert status.value.code is None
     write(world, "full-seed0", result("full", 99.0))
-    with pytest.raises(SystemExit, match=f": '{readme}', '{plot}'. Run"):
+    with pytest.raises(SystemExit, match=f": '{page}', '{plot}'. Run"):
         run("--check")
 
 
-def test_without_matplotlib_tables_are_filled_and_the_plot_is_said_to_be_old(command, monkeypatch, capsys):
-    run, readme, _, plot = command
+def test_a_figure_that_was_changed_by_hand_is_out_of_step(command):
+    run, front, _, _ = command
+    run()
+    assert "| 23.0 ± 2.0 |" in front.read_text()
+    front.write_text(front.read_text().replace("23.0 ± 2.0", "33.0 ± 2.0", 1))
+    with pytest.raises(SystemExit, match=f"Not in step with the results: '{front}'"):
+        run("--check")
+
+
+def test_without_matplotlib_tables_are_filled_and_the_command_says_that_plots_are_not(command, monkeypatch, capsys):
+    run, _, page, plot = command
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     run()
     assert "matplotlib is not installed: the tables are new, the plots were not drawn" in capsys.readouterr().out
-    assert "| LoRA |" in readme.read_text()
+    assert "| LoRA |" in page.read_text()
     with pytest.raises(SystemExit, match=f": '{plot}'. Run"):
         run("--check")
 
 
-def test_if_one_readme_cannot_be_filled_none_is_written(command, world):
-    run, readme, _, _ = command
+def test_if_one_page_cannot_be_filled_none_is_written(command, world):
+    run, _, page, _ = command
     (world / "mv_adapter-seed0.json").unlink()
-    with pytest.raises(ValueError, match="wants results of: mv_adapter"):
+    with pytest.raises(ValueError, match="needs results of: mv_adapter"):
         run()
-    assert readme.read_text() == block("shapes")
+    assert page.read_text() == block("shapes")

@@ -1,20 +1,24 @@
-"""The harness from command line to JSON, in seconds: every method, the same numbers twice, the choice of the rate."""
+"""The comparison in a rendered world: every method, results, reproducibility, and the choice of the learning rate."""
 
+import ast
 import json
 import sys
 from dataclasses import replace
+from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 
 from benchmarks.compare import run as run_module
 from benchmarks.compare import suite
-from benchmarks.compare.in_memory import _Rows
-from benchmarks.compare.method import load_method, method_names
+from benchmarks.compare.build import build, name_and_fields
+from benchmarks.compare.in_memory import ClipCollator
+from benchmarks.compare.method import Group, load_method, method_names
 from benchmarks.compare.options import field_and_value
+from benchmarks.compare.rows import read_group
 from benchmarks.compare.run import resolve, run, write_result
-from benchmarks.compare.settings import WorldSettings
-from benchmarks.compare.training import build
+from benchmarks.compare.settings import SIZES, WorldSettings
 from benchmarks.compare.tune import TUNING_SEED, tune
 from benchmarks.pretrain.clip import load_clip
 from benchmarks.worlds import draw
@@ -32,7 +36,7 @@ def mv_adapter_result():
     return run(settings("mv_adapter"), command="a command")
 
 
-def test_a_result_says_everything(mv_adapter_result):
+def test_a_result_is_complete(mv_adapter_result):
     result = mv_adapter_result
     assert set(result) == {"run_info", "config", "train_info", "metrics"}
     assert result["run_info"]["command"] == "a command"
@@ -52,13 +56,13 @@ def test_a_result_says_everything(mv_adapter_result):
     assert {"t2v order accuracy", "v2t order accuracy"} <= set(result["metrics"]["order"])
 
 
-def test_a_result_of_a_method_with_a_head_says_everything_of_both(mv_adapter_result):
+def test_a_result_with_a_head_has_both_configurations(mv_adapter_result):
     config = run(settings("mv_adapter+head", steps=1))["config"]["peft"]
     beside, alone = config.pop("method"), mv_adapter_result["config"]["peft"]
     assert (config["num_layers"], config["max_frames"]) == (4, TINY["num_frames"])
     assert beside.pop("base_model_name_or_path") is None
     assert beside.keys() == alone.keys()
-    # Found in the CLIP, once the adapter is in it; beside a head it is not written down.
+    # These follow from the CLIP and are not written into the configuration beside a head.
     assert (beside.pop("target_modules"), beside["inference_mode"]) == (None, False)
     assert beside == {name: value for name, value in alone.items() if name != "target_modules"}
 
@@ -95,6 +99,60 @@ def test_every_method_is_built_from_its_file(name):
         assert trainable == pytest.approx(wanted, rel=0.03)
 
 
+def test_lengths_go_to_the_configurations_that_have_fields_for_them():
+    clip, processor = load_clip("shapes")
+    frames, both = {"max_frames": 4}, {"max_frames": 4, "max_text_tokens": 16}
+    expected = {
+        "zero-shot": ("zero-shot", {}, None),
+        "lora": ("lora", {}, None),
+        "mv_adapter": ("mv_adapter", both, None),
+        "head": ("head", frames, None),
+        "lora+head": ("lora+head", {}, frames),
+        "mv_adapter+head": ("mv_adapter+head", both, frames),
+    }
+    for name, (method, lengths, head_lengths) in expected.items():
+        found, fields = name_and_fields(clip, processor, load_method(name), settings(name))
+        head = fields.pop("head", None)
+        assert found == method
+        assert {field: fields[field] for field in fields if field in both} == lengths
+        assert (head and {field: head[field] for field in head if field in both}) == head_lengths
+    given = settings("mv_adapter", overrides={"max_frames": 8})
+    assert name_and_fields(clip, processor, load_method("mv_adapter"), given)[1]["max_frames"] == 8
+
+
+def test_a_rival_is_added_by_one_file(tmp_path, monkeypatch):
+    entries = {
+        "label": "a rival",
+        "method": "rslora",
+        "overrides": {"r": 4},
+        "head": {"num_layers": 2},
+        "learning_rates": [1e-4, 1e-3],
+        "tiny": {"head": {"num_heads": 4}, "learning_rates": [1e-3, 1e-2]},
+    }
+    write_result(entries, tmp_path / "rival.json")
+    monkeypatch.setattr("benchmarks.compare.method.METHODS", tmp_path)
+    assert method_names() == method_names(tiny=False) == ["rival"]
+    assert load_method("rival", tiny=False).learning_rates == (1e-4, 1e-3)
+    name, fields = name_and_fields(*load_clip("shapes"), load_method("rival"), settings("rival"))
+    head = {"num_layers": 2, "num_heads": 4, "max_frames": 4}
+    assert (name, fields) == ("rslora+head", {"r": 4, "head": head})
+    result = run(settings("rival", steps=1))
+    assert result["train_info"]["trainable_parameters"] > 0
+    write_result(result, tmp_path / "results" / "rival-seed0.json")
+    (row,) = read_group(tmp_path / "results")
+    assert row.label == "a rival"
+
+
+def test_no_code_of_the_comparison_knows_a_method_by_its_name():
+    methods = [load_method(name) for name in method_names()]
+    names = {name for method in methods for name in (method.name, method.method)}
+    names -= {*get_args(Group), *SIZES}  # these words have another meaning there
+    assert {"lora", "st_adapter", "zero-shot"} <= names
+    for file in Path(run_module.__file__).parent.glob("*.py"):
+        literals = {node.value for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Constant)}
+        assert not names & literals, file
+
+
 def test_all_methods_have_the_same_tuning_budget():
     tuned = [load_method(name) for name in TRAINED if load_method(name).learning_rate_of is None]
     assert len({len(method.learning_rates) for method in tuned}) == 1
@@ -106,7 +164,7 @@ def test_all_methods_have_the_same_tuning_budget():
 def test_a_batch_is_what_the_processor_gives():
     _, processor = load_clip("shapes")
     clips = draw("shapes", "train", 16, paired=True, num_frames=4, seed=0)
-    batch = _Rows.of(clips, processor)([torch.tensor([2, 3]), torch.tensor([10, 11])])
+    batch = ClipCollator.of(clips, processor)([torch.tensor([2, 3]), torch.tensor([10, 11])])
     rows = [2, 3, 10, 11]
     expected = processor(text=[clips.captions[row] for row in rows], videos=[clips.frames[row] for row in rows])
     torch.testing.assert_close(batch["pixel_values"], expected["pixel_values"])
@@ -115,7 +173,7 @@ def test_a_batch_is_what_the_processor_gives():
     assert expected["pixel_values"].std() > 0.1
 
 
-def test_the_rate_is_chosen_on_validation_and_written_down(tmp_path, monkeypatch):
+def test_the_learning_rate_is_chosen_on_validation_and_written(tmp_path, monkeypatch):
     seen = []
     rates = load_method("lora").learning_rates
 
@@ -146,7 +204,7 @@ def test_the_rate_is_chosen_on_validation_and_written_down(tmp_path, monkeypatch
 
 @pytest.fixture
 def two_methods(tmp_path, monkeypatch):
-    """A method that chooses its learning rate, and one that takes it."""
+    """A method that chooses its learning rate, and one that uses the same."""
     folder = tmp_path / "methods"
     lora = {"label": "LoRA", "method": "lora"}
     write_result(lora | {"learning_rates": [1e-3, 3e-3]}, folder / "lora.json")
@@ -155,7 +213,7 @@ def two_methods(tmp_path, monkeypatch):
     return folder
 
 
-def test_a_method_may_take_the_rate_of_another(two_methods, tmp_path):
+def test_a_method_may_use_the_learning_rate_of_another(two_methods, tmp_path):
     untuned = settings("a_small_one", learning_rate=None, overrides={"r": 3})
     with pytest.raises(ValueError, match="No learning rate was chosen for 'lora' on shapes"):
         resolve(untuned, tmp_path)
@@ -165,11 +223,11 @@ def test_a_method_may_take_the_rate_of_another(two_methods, tmp_path):
     assert resolve(untuned, tmp_path) == replace(untuned, learning_rate=0.25)
     assert resolve(replace(untuned, batches="random"), tmp_path).learning_rate == 0.125
     assert resolve(replace(untuned, learning_rate=0.1), tmp_path).learning_rate == 0.1
-    with pytest.raises(ValueError, match="'a_small_one' takes the learning rate of 'lora': choose that one's"):
+    with pytest.raises(ValueError, match="'a_small_one' uses the learning rate of 'lora'. Tune that method instead."):
         tune(untuned)
 
 
-def test_the_suite_tunes_only_the_method_whose_rate_is_taken(two_methods, tmp_path, monkeypatch):
+def test_the_suite_tunes_only_the_method_whose_learning_rate_is_used(two_methods, tmp_path, monkeypatch):
     tuned, ran = [], []
 
     def fake_tune(trial, before):
@@ -196,14 +254,16 @@ def test_the_suite_tunes_only_the_method_whose_rate_is_taken(two_methods, tmp_pa
     assert (len(tuned), len(ran)) == (1, 2)
 
 
-def test_a_rate_is_ones_own_or_anothers(two_methods):
+def test_a_learning_rate_is_either_chosen_or_that_of_another_method(two_methods):
     lora, small = load_method("lora"), load_method("a_small_one")
     assert (lora.trains, small.trains, replace(lora, learning_rates=()).trains) == (True, True, False)
-    with pytest.raises(ValueError, match="'lora' has learning rates of its own and those of 'full'"):
+    with pytest.raises(
+        ValueError, match="'lora' has learning rates of its own and also uses that of 'full'. Leave out"
+    ):
         replace(lora, learning_rate_of="full")
     for other in ("a_small_one", "chained"):
         write_result({"label": "", "method": "lora", "learning_rate_of": "a_small_one"}, two_methods / f"{other}.json")
-        with pytest.raises(ValueError, match=f"'{other}' wants the learning rate of 'a_small_one', which chooses none"):
+        with pytest.raises(ValueError, match=f"'{other}' uses the learning rate of 'a_small_one', which chooses none"):
             load_method(other)
     write_result({"label": "", "method": "lora", "learning_rate_of": "lorra"}, two_methods / "chained.json")
     with pytest.raises(ValueError, match="Unknown method 'lorra'"):
@@ -224,7 +284,7 @@ def test_command_line(tmp_path, monkeypatch, capsys):
     assert str(file) in capsys.readouterr().out
 
 
-def test_the_suite_runs_what_is_not_there_and_says_how_to_run_it_alone(tmp_path, monkeypatch):
+def test_the_suite_runs_what_is_missing_and_records_a_command_for_each_run(tmp_path, monkeypatch):
     sizes = ["--steps", "2", "--num-train-clips", "32", "--num-gallery-clips", "8", "--num-frames", "4"]
     arguments = ["--methods", "zero-shot,lora", "--seeds", "0,3", "--fast", *sizes, "--results", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", ["suite", *arguments])
@@ -241,7 +301,7 @@ def test_the_suite_runs_what_is_not_there_and_says_how_to_run_it_alone(tmp_path,
     assert {path: path.stat().st_mtime_ns for path in group.rglob("*.json")} == before
 
 
-def test_what_makes_no_sense_is_an_error():
+def test_wrong_settings_are_errors():
     with pytest.raises(ValueError, match="Unknown split 'train'"):
         settings(split="train")
     with pytest.raises(ValueError, match="Unknown batches 'twins'"):
@@ -257,6 +317,6 @@ def test_what_makes_no_sense_is_an_error():
     assert field_and_value("init=identity") == ("init", "identity")
 
 
-def test_sizes_stand_for_what_is_not_given():
+def test_sizes_are_the_defaults_of_the_settings():
     assert WorldSettings(method="lora", size="fast").steps < WorldSettings(method="lora").steps
     assert replace(WorldSettings(method="lora"), steps=5).steps == 5

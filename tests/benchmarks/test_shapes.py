@@ -1,4 +1,4 @@
-"""The world of shapes: captions of a split are nowhere else, twins are reversals, the CLIP knows every word."""
+"""The world of shapes: no caption is in two splits, twins are reversals, and the CLIP knows every word."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def test_held_out_captions_and_scenarios_are_not_trained_on():
 
 
 def test_test_galleries_repeat_no_caption():
-    """At the full size, where the mix asks most of the kind that has fewest: 76 of 120 stills."""
+    """This holds at the full size, which needs 76 of the 120 stills."""
     for kind, of_kind in scenarios("test").items():
         assert 2 * len(of_kind) >= 1000 * MIX[kind] / sum(MIX.values())
     drawn = draw("shapes", "test", 400, paired=False, num_frames=2, seed=0)
@@ -75,7 +75,9 @@ def test_the_clip_knows_every_word_of_every_caption():
 
 def test_the_same_seed_draws_the_same_clips_and_another_one_others():
     first, other = clips(seed=1), clips(seed=2)
-    again = draw.__wrapped__("shapes", "validation", 80, paired=True, num_frames=6, seed=1)  # not from memory
+    again = draw.__wrapped__(
+        "shapes", "validation", 80, paired=True, num_frames=6, seed=1
+    )  # not from the cache of `draw`
     assert first is not again
     assert first.captions == again.captions
     assert np.array_equal(first.frames, again.frames)
@@ -83,7 +85,7 @@ def test_the_same_seed_draws_the_same_clips_and_another_one_others():
     assert first.captions != other.captions
 
 
-def test_what_does_not_fit_is_an_error():
+def test_wrong_arguments_are_errors():
     with pytest.raises(ValueError, match="`num_clips` must be even.*got 3"):
         draw("shapes", "test", 3, paired=True, num_frames=6, seed=0)
     with pytest.raises(ValueError, match="`num_frames` must be even.*got 5"):

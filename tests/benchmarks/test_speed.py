@@ -1,4 +1,4 @@
-"""The speed benchmark runs, and what it counts is what the method costs."""
+"""The speed benchmark runs, and it counts what each method costs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.speed import step as speed
 
-ARGS = argparse.Namespace(size="tiny", videos=1, frames=2, rounds=1, device="cpu", bf16=False)
+ARGS = argparse.Namespace(size="tiny", batch_size=1, num_frames=2, rounds=1, device="cpu", bf16=False)
 
 
 def test_every_method_is_timed_in_turn_and_the_first_round_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,7 +26,7 @@ def test_the_ratio_is_the_median_of_rounds_not_of_seconds() -> None:
     assert speed.ratio([2.0, 20.0, 3.0], [1.0, 10.0, 1.0]) == 2.0
 
 
-def test_counts_say_what_each_method_adds() -> None:
+def test_counts_show_what_each_method_adds() -> None:
     counts = {name: speed.operations(name, ARGS) for name in speed.METHODS}
     frozen, lora = counts["frozen CLIP"], counts["LoRA r=8 (q, v)"]
     assert counts["full fine-tuning"]["forward"] == frozen["forward"] > 1e8
@@ -35,9 +35,13 @@ def test_counts_say_what_each_method_adds() -> None:
     assert lora["step"] < counts["full fine-tuning"]["step"]
 
 
-def test_the_table_has_a_row_a_method(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_has_a_row_for_each_method(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(speed, "memory_in_a_fresh_process", lambda name, args: 0.25)
-    monkeypatch.setattr(sys, "argv", ["speed", "--size", "tiny", "--videos", "1", "--frames", "2", "--rounds", "1"])
+    monkeypatch.setattr(
+        sys, "argv", ["speed", "--size", "tiny", "--batch-size", "1", "--num-frames", "2", "--rounds", "1"]
+    )
     speed.main()
     lines = capsys.readouterr().out.splitlines()
     assert "random weights" in lines[0]
