@@ -106,10 +106,15 @@ def tiny_tokenizer(family: str) -> PreTrainedTokenizerBase:
     )
 
 
-def tiny_image_processor(family: str) -> transformers.BaseImageProcessor:
-    """The family's own image processor in Pillow, for 8 x 8 images."""
+def pillow_image_processor(family: str) -> type[transformers.BaseImageProcessor]:
+    """Transformers' image processor for a family in its implementation for Pillow, whichever name that has."""
     name = {"siglip": "Siglip", "chinese_clip": "ChineseCLIP"}.get(family, "CLIP") + "ImageProcessor"
-    processor_class = getattr(transformers, f"{name}Pil", None) or getattr(transformers, name)
+    return getattr(transformers, f"{name}Pil", None) or getattr(transformers, name)
+
+
+def tiny_image_processor(family: str) -> transformers.BaseImageProcessor:
+    """The family's image processor in Pillow, for 8 x 8 images."""
+    processor_class = pillow_image_processor(family)
     square = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
     if family == "siglip":
         return processor_class(size=square)

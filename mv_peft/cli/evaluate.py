@@ -120,7 +120,7 @@ def _measure(args: argparse.Namespace, device: torch.device) -> tuple[str, dict[
                 videos,
                 batch_size=args.batch_size,
                 num_workers=args.num_workers,
-                sampling=args.sampling,
+                frame_sampling=args.sampling,
                 read=frame_reader(args, videos) if args.cache is not None else None,
                 on_error=on_error,
             )

@@ -289,9 +289,7 @@ _BERT_LAYER = LayerNames(
     norms=("attention.output.LayerNorm", "output.LayerNorm"),
     pre_norm=False,
 )
-_CLIP_VISION = Tower(
-    root="vision_model", layer=_VIT_LAYER, norms=("pre_layrnorm", "post_layernorm"), class_token=True
-)
+_CLIP_VISION = Tower(root="vision_model", layer=_VIT_LAYER, norms=("pre_layrnorm", "post_layernorm"), class_token=True)
 _CLIP_TEXT = Tower(root="text_model", layer=_VIT_LAYER, norms=("final_layer_norm",), causal=True)
 
 FAMILIES: dict[str, DualEncoder] = {}
@@ -326,9 +324,7 @@ for _family in (
         model_type="chinese_clip",
         model_classes=("ChineseCLIPModel",),
         vision=_CLIP_VISION,
-        text=Tower(
-            root="text_model", layers="encoder.layer", layer=_BERT_LAYER, norms=("embeddings.LayerNorm",)
-        ),
+        text=Tower(root="text_model", layers="encoder.layer", layer=_BERT_LAYER, norms=("embeddings.LayerNorm",)),
     ),
     DualEncoder(
         title="AltCLIP",

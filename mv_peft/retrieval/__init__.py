@@ -1,7 +1,7 @@
 """Retrieval between texts and videos: embeddings, how well they find each other, and under which protocol."""
 
 from .embeddings import RetrievalEmbeddings
-from .encode import embed_records
+from .encode import EncodedVideos, Moment, embed_records, encode_texts, encode_video_stream, encode_videos
 from .evaluation import RetrievalResult, evaluate_embeddings, evaluate_retrieval
 from .exact_ranks import embedding_places
 from .metrics import Places, Ties, places, ranks, recall_at, retrieval_metrics
@@ -25,6 +25,8 @@ __all__ = [
     "PARAGRAPHS",
     "PROTOCOLS",
     "DualSoftmax",
+    "EncodedVideos",
+    "Moment",
     "Places",
     "Protocol",
     "QueryBankNorm",
@@ -35,6 +37,9 @@ __all__ = [
     "default_protocol",
     "embed_records",
     "embedding_places",
+    "encode_texts",
+    "encode_video_stream",
+    "encode_videos",
     "evaluate_embeddings",
     "evaluate_retrieval",
     "exact_similarity",

@@ -80,7 +80,7 @@ def evaluate_retrieval(
     ties: Ties = "strict",
     batch_size: int = 32,
     num_workers: int = 0,
-    sampling: FrameSampling | None = None,
+    frame_sampling: FrameSampling | None = None,
     read: Callable[..., VideoFrames] | None = None,
     on_error: Literal["raise", "skip"] = "raise",
     progress: bool = True,
@@ -97,7 +97,7 @@ def evaluate_retrieval(
         ties: As `Places.ranks`.
         batch_size: As `embed_records`.
         num_workers: As `embed_records`.
-        sampling: As `embed_records`.
+        frame_sampling: As `embed_records`.
         read: As `embed_records`.
         on_error: As `embed_records`.
         progress: As `embed_records`.
@@ -117,7 +117,7 @@ def evaluate_retrieval(
         records,
         batch_size=batch_size,
         num_workers=num_workers,
-        sampling=sampling,
+        frame_sampling=frame_sampling,
         read=read,
         on_error=on_error,
         progress=progress,

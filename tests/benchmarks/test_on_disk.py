@@ -319,7 +319,7 @@ def test_frames_come_out_of_a_cache(root, tmp_path, read, monkeypatch):
     videos = sorted((root / "all").iterdir())
     build_cache(tmp_path / "cache", root, videos, CacheSettings(short_side=32))
     decoded = []
-    monkeypatch.setattr("mv_peft.video.cache.read_frames", lambda path, *a, **k: decoded.append(path))
+    monkeypatch.setattr("mv_peft.video.cache.read.read_frames", lambda path, *a, **k: decoded.append(path))
     assert run(settings(root, cache=tmp_path / "cache", steps=2))["metrics"]
     assert (decoded, read) == ([], [])
     read_from = VideosOnDisk(settings(root, cache=tmp_path / "cache"))._read

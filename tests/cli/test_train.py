@@ -117,7 +117,7 @@ def test_writes_adapter_processor_figures_curve_and_record(finished, clips):
     model = PeftModel.from_pretrained(load_tiny_clip(), folder)
     processor = MVProcessor.from_pretrained(folder)
     _, validation = CaptionedVideos.load(clips).carve_validation(0.3)
-    result = evaluate_retrieval(model, processor, validation, sampling="clip4clip", progress=False)
+    result = evaluate_retrieval(model, processor, validation, frame_sampling="clip4clip", progress=False)
     assert result.metrics == record["metrics"]
     best = max(entry["eval_t2v R@1"] for entry in run["history"] if entry["step"] and "eval_t2v R@1" in entry)
     assert result.metrics["t2v R@1"] == best

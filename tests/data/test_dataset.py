@@ -74,12 +74,12 @@ def test_moments_and_sampling_reach_the_reader(clips, tmp_path):
         VideoRecord("a", tmp_path / "a.mp4", ("x",), 0.5, 1.0),
         VideoRecord("b", tmp_path / "b.mp4", ("y",)),
     ]
-    dataset = VideoCaptionDataset(videos, num_frames=3)
+    dataset = VideoCaptionDataset(videos, max_frames=3, frame_sampling="uniform")
     moment, whole = dataset[0].video, dataset[1].video
     np.testing.assert_allclose(moment.pts_seconds, [6 / 12, 8 / 12, 10 / 12])
     np.testing.assert_allclose(whole.pts_seconds, [0, 8 / 12, 16 / 12])
     assert abs(int(moment.frames[0].mean()) - 66) <= 2
-    assert len(VideoCaptionDataset(videos, sampling="fps_uniform")[1].video) == 2
+    assert len(VideoCaptionDataset(videos)[1].video) == 2
 
 
 def test_a_bad_video_fails_loudly(write, tmp_path):
@@ -89,10 +89,10 @@ def test_a_bad_video_fails_loudly(write, tmp_path):
         dataset[0]
 
 
-def paint(path, num_frames, sampling, start_seconds=None, end_seconds=None):
+def paint(path, max_frames, frame_sampling, start_seconds=None, end_seconds=None):
     """Stands in for `read_frames`: the video's number as grey, in as many frames as its last digit."""
     number = int(Path(path).stem[1:])
-    length = 1 + number % num_frames
+    length = 1 + number % max_frames
     return VideoFrames(np.full((length, 4, 4, 3), number, dtype=np.uint8), np.arange(length, dtype=np.float64))
 
 

@@ -92,7 +92,7 @@ def test_autocast_and_sampling_reach_the_model(records):
         rounded = embed(records)
     assert rounded.video_embeds.dtype == torch.float32
     assert 1e-5 < (rounded.video_embeds - whole.video_embeds).abs().max() < 0.1
-    assert (embed(records, sampling="head").video_embeds - whole.video_embeds).abs().max() > 1e-4
+    assert (embed(records, frame_sampling="head").video_embeds - whole.video_embeds).abs().max() > 1e-4
 
 
 def test_any_adapter_and_none(records):
@@ -132,7 +132,7 @@ def test_nothing_readable_is_an_error_even_if_skipped(tmp_path):
         ({"on_error": "ignore"}, "Unknown on_error 'ignore'"),
         ({"records": []}, "at least one video, got none"),
         ({"records": [VideoRecord("gone", None, ("x",))]}, "'gone' has no path"),
-        ({"sampling": "random"}, "Unknown sampling 'random'"),
+        ({"frame_sampling": "random"}, "Unknown frame_sampling 'random'"),
     ],
 )
 def test_arguments_are_checked(arguments, message):

@@ -72,7 +72,7 @@ def test_answers_as_decoding_does(cache, folder, data):
 def test_serves_any_number_of_frames_without_the_decoder(cache, folder, num_frames, monkeypatch):
     path = folder / "sub" / "lång.mp4"
     expected = read_frames(path, num_frames, "fps_uniform")
-    monkeypatch.setattr("mv_peft.video.cache.read_frames", no_decoding)
+    monkeypatch.setattr("mv_peft.video.cache.read.read_frames", no_decoding)
     got = cache.read_frames(path, num_frames, "fps_uniform")
     assert np.array_equal(read_numbers(got.frames), read_numbers(expected.frames))
     assert len(got) == min(num_frames, 10)
@@ -99,8 +99,8 @@ def test_clip_sees_the_same_pixels(tmp_path, height):
 
 
 def test_other_rules(folder, tmp_path, monkeypatch):
-    build(folder, tmp_path / "c", settings=CacheSettings(sampling="uniform", max_frames=5))
-    monkeypatch.setattr("mv_peft.video.cache.read_frames", no_decoding)
+    build(folder, tmp_path / "c", settings=CacheSettings(frame_sampling="uniform", max_frames=5))
+    monkeypatch.setattr("mv_peft.video.cache.read.read_frames", no_decoding)
     got = VideoCache(tmp_path / "c").read_frames(folder / "sub" / "lång.mp4", 5, "uniform")
     assert read_numbers(got.frames).tolist() == [0, 50, 100, 150, 200]
 
@@ -139,7 +139,7 @@ def test_opened_for_videos_wherever_they_are(folder, cache, tmp_path):
         assert opened.videos == moved
         assert opened.find(moved / "one.mp4") is not None
     (moved / "one.mp4").write_text("another")
-    with pytest.raises(CacheError, match=r"cache' holds none of these 1 videos, as they are now. Make it anew"):
+    with pytest.raises(CacheError, match=r"cache' holds none of these 1 videos, as they are now. Build it again"):
         VideoCache.holding(cache.folder, [moved / "one.mp4"], videos=moved)
 
 
@@ -156,7 +156,7 @@ def test_links_are_videos_of_the_folder(folder, tmp_path, monkeypatch):
     assert (report.num_cached, list(report.unreadable)) == (2, ["loop.mp4"])
     cache = VideoCache(tmp_path / "cache")
     assert list(cache.entries) == paths
-    monkeypatch.setattr("mv_peft.video.cache.read_frames", no_decoding)
+    monkeypatch.setattr("mv_peft.video.cache.read.read_frames", no_decoding)
     monkeypatch.chdir(tmp_path)
     for root in (links, tmp_path / "elsewhere", "links", "links/../elsewhere"):
         got = cache.read_frames(f"{root}/sub/more/lång.mp4", 12, "fps_uniform")
@@ -255,16 +255,18 @@ def test_pickled_without_its_data(cache, folder):
 
 
 def test_mistakes_are_named(folder, cache, tmp_path):
-    with pytest.raises(CacheError, match="holds no frame cache. Make one with `mv-peft cache`"):
+    with pytest.raises(CacheError, match="holds no frame cache. Create one with `mv-peft cache`"):
         VideoCache(tmp_path)
-    with pytest.raises(CacheError, match="Choose another folder for those"):
+    with pytest.raises(CacheError, match="Choose another folder for these settings"):
         build(folder, cache.folder, settings=CacheSettings(format="jpeg"))
-    with pytest.raises(ValueError, match="'uniform' over all frames needs `max_frames`"):
-        build(folder, tmp_path / "a", settings=CacheSettings(sampling="uniform"))
+    with pytest.raises(
+        ValueError, match="'uniform' chooses among all frames and needs `max_frames`. Set it, or use 'fps_uniform'"
+    ):
+        build(folder, tmp_path / "a", settings=CacheSettings(frame_sampling="uniform"))
     with pytest.raises(ValueError, match="Unknown format 'png'. Choose from: jpeg, uint8"):
         build(folder, tmp_path / "a", settings=CacheSettings(format="png"))
-    with pytest.raises(ValueError, match="not below the folder of videos"):
+    with pytest.raises(ValueError, match="is not inside the folder of videos"):
         build_cache(tmp_path / "a", folder / "sub", [folder / "one.mp4"])
     encode(tmp_path / "other.mp4", num_frames=1)
-    with pytest.raises(CacheError, match="is of the videos in"):
+    with pytest.raises(CacheError, match="was built from the videos in"):
         build_cache(cache.folder, tmp_path, [tmp_path / "other.mp4"])

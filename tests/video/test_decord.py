@@ -49,17 +49,17 @@ def test_decord_refuses_what_it_gets_wrong(name, hostile):
 
 
 def test_decord_scales_and_takes_moments(clip):
-    video = read_frames(clip, 2, start_seconds=1.0, end_seconds=1.4, short_side=24, backend="decord")
+    video = read_frames(clip, 2, "uniform", start_seconds=1.0, end_seconds=1.4, short_side=24, backend="decord")
     assert video.frames.shape == (2, 24, 64, 3)
     assert read_numbers(video.frames).tolist() == [25, 30]
 
 
 def test_decord_does_not_mind_the_bridge_that_is_set(clip):
     bridge = decord.decord.bridge
-    expected = read_frames(clip, 3, backend="decord").frames
+    expected = read_frames(clip, 3, "uniform", backend="decord").frames
     bridge.set_bridge("torch")
     try:
-        np.testing.assert_array_equal(read_frames(clip, 3, backend="decord").frames, expected)
+        np.testing.assert_array_equal(read_frames(clip, 3, "uniform", backend="decord").frames, expected)
     finally:
         bridge.reset_bridge()
 
@@ -69,7 +69,7 @@ def test_without_decord_the_rest_works_and_its_absence_is_said(clip):
 import sys
 sys.modules["decord"] = None
 from mv_peft.video import read_frames
-print(len(read_frames({str(clip)!r}, 3)))
+print(len(read_frames({str(clip)!r}, 3, "uniform")))
 try:
     read_frames({str(clip)!r}, backend="decord")
 except ImportError as err:

@@ -43,7 +43,7 @@ def test_unknown_on_error_is_refused(paths):
 def test_workers_give_what_one_process_gives(start, backend, paths):
     if backend == "decord":
         pytest.importorskip("mv_peft.video.decord")
-    read = functools.partial(read_frames, num_frames=4, backend=backend)
+    read = functools.partial(read_frames, max_frames=4, backend=backend)
     collate = functools.partial(load_videos, on_error="skip", read=read)
     expected = load_videos(paths, on_error="skip", read=read)  # the parent has used the decoder when it forks
     batches = DataLoader(
