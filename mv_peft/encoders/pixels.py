@@ -1,5 +1,6 @@
 """Preprocessing of frames into pixel values: the family's resize, crop and normalisation, exact or fast."""
 
+from functools import lru_cache
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -92,6 +93,9 @@ class FramePreprocessor:
         pixels = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
         size = self._resized(*frames.shape[1:3])
         mode = _INTERPOLATION[processor.resample]
+        if _scales_columns_first(frames.shape[1:3], size, processor.resample):
+            columns = size[0], frames.shape[2]
+            pixels = torch.nn.functional.interpolate(pixels, columns, mode=mode, antialias=True)
         pixels = torch.nn.functional.interpolate(pixels, size, mode=mode, antialias=True)
         assert self.image_size is not None
         height, width = self.image_size
@@ -145,6 +149,28 @@ class FramePreprocessor:
         return (
             all(steps) and not getattr(processor, "do_pad", False) and _INTERPOLATION.get(processor.resample) in modes
         )
+
+
+@lru_cache(maxsize=4096)
+def _scales_columns_first(size: tuple[int, int], new_size: tuple[int, int], resample: int) -> bool:
+    """Tell whether Pillow scales columns before rows, between two sizes (height, width).
+
+    Both orders round differently. Torch always scales rows first, as old versions of Pillow do; newer ones choose by
+    the sizes. Pillow is therefore asked, once for each pair of sizes.
+    """
+    (height, width), (new_height, new_width) = size, new_size
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+    def resize(*steps: tuple[int, int]) -> np.ndarray:
+        image = Image.fromarray(noise)
+        for step in steps:
+            image = image.resize(step, Image.Resampling(resample))
+        return np.asarray(image)
+
+    resized = resize((new_width, new_height))
+    if np.array_equal(resized, resize((new_width, height), (new_width, new_height))):
+        return False
+    return np.array_equal(resized, resize((width, new_height), (new_width, new_height)))
 
 
 def in_pillow(image_processor: BaseImageProcessor) -> BaseImageProcessor:

@@ -323,11 +323,6 @@ class _Videos(Dataset[tuple[int, "Tensor | VideoDecodeError"]]):
                 generator=torch.Generator(),  # the global one would change the training around it
             )
             return
-        if num_workers:
-            raise ValueError(
-                f"`num_workers` {num_workers} has no effect on videos that are no sequence. Set it to 0, or give a "
-                "sequence or a map-style data set."
-            )
         items: list[tuple[int, Tensor | VideoDecodeError]] = []
         for index, video in enumerate(self.videos):
             number = index // share.batch_size
@@ -384,7 +379,18 @@ class _Share:
 def _encode_share(
     share: _Share, model: nn.Module, videos: _Videos, num_workers: int, progress: bool
 ) -> Iterator[EncodedVideos]:
-    """Encode the batches of this process, and yield each with its failures."""
+    """Encode the batches of this process, and return an iterator over them, each with its failures."""
+    if num_workers and not videos.is_indexable:
+        raise ValueError(
+            f"`num_workers` {num_workers} has no effect on videos that are no sequence. Set it to 0, or pass a "
+            "sequence or a map-style data set."
+        )
+    return _encoded(share, model, videos, num_workers, progress)
+
+
+def _encoded(
+    share: _Share, model: nn.Module, videos: _Videos, num_workers: int, progress: bool
+) -> Iterator[EncodedVideos]:
     total = len(videos) if videos.is_indexable else None
     with share.progress_bar("encoding videos", "video", total, progress) as update:
         for indices, inputs, failures in videos.loaded(share, num_workers):

@@ -22,7 +22,7 @@ import numpy as np
 FrameSampling = Literal["uniform", "clip4clip", "head", "tail", "fps_uniform", "fps_clip4clip", "fps_head", "fps_tail"]
 
 # Containers round time stamps (Matroska to the millisecond, MPEG-TS to 1/90,000 s), and they become floats here. A
-# frame due at 1 s may have the time 0.9999999 s or 1.0000000002 s, and must count as the frame of second 1 in both cases.
+# frame due at 1 s may have the time 0.9999999 s or 1.0000000002 s, and must be the frame of second 1 in both cases.
 TIME_TOLERANCE_SECONDS = 1e-6
 
 

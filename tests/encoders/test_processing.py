@@ -9,7 +9,7 @@ import pytest
 import torch
 from peft import get_peft_model
 from PIL import Image
-from transformers import AutoProcessor, CLIPProcessor, CLIPTokenizer
+from transformers import CLIPProcessor, CLIPTokenizer, SiglipProcessor
 
 from mv_peft.encoders import MVProcessor
 from mv_peft.encoders.pixels import FramePreprocessor, in_pillow
@@ -68,7 +68,7 @@ def picture(height, width, seed=0):
     return np.clip(coarse[:height, :width] + slope + noise, 0, 255).astype(np.uint8)
 
 
-SIZES = [(240, 320), (320, 240), (360, 640), (224, 224), (131, 97), (50, 301), (225, 228), (3, 5)]
+SIZES = [(240, 320), (320, 240), (360, 640), (224, 224), (131, 97), (50, 301), (225, 228), (3, 5), (500, 225)]
 SQUARE = {"height": 224, "width": 224}
 # SigLIP 2 resizes bilinearly, and the published Chinese-CLIP to a square, like SigLIP.
 IMAGE_PROCESSORS = {
@@ -216,15 +216,14 @@ def test_siglips_captions_are_padded_to_the_full_length_without_a_mask():
 
 
 def test_siglips_batch_equals_that_of_its_own_processor(tmp_path):
-    tiny_processor("siglip").save_pretrained(tmp_path)
+    texts, image = ["a dog", "cats"], Image.fromarray(picture(12, 20))
+    theirs = SiglipProcessor(tiny_image_processor("siglip"), tiny_tokenizer("siglip"))
+    expected = theirs(text=texts, images=image, padding="max_length", max_length=TEXT_LENGTH, return_tensors="pt")
+    theirs.save_pretrained(tmp_path)
     tiny_config("siglip").save_pretrained(tmp_path)
-    frame = picture(12, 20)
-    theirs = AutoProcessor.from_pretrained(tmp_path)
-    expected_ids = theirs.tokenizer(
-        ["a dog", "cats"], padding="max_length", max_length=TEXT_LENGTH, return_tensors="pt"
-    )["input_ids"]
-    batch = MVProcessor.from_pretrained(tmp_path)(["a dog", "cats"], [frame[None]])
-    assert torch.equal(batch["input_ids"], expected_ids)
+    batch = MVProcessor.from_pretrained(tmp_path)(texts, [[image]])
+    assert torch.equal(batch["input_ids"], expected["input_ids"])
+    assert torch.equal(batch["pixel_values"][:, 0], expected["pixel_values"])
 
 
 @pytest.mark.parametrize(
@@ -341,7 +340,7 @@ def test_loads_what_transformers_own_processor_saved(image_processor, tokenizer,
 def test_a_clip_with_mv_adapter_takes_the_batch(image_processor, tokenizer, clip):
     config = adapter_config()
     model = get_peft_model(tiny_clip(), config).eval()
-    processor = MVProcessor(image_processor, tokenizer, adapter_config=config)
+    processor = MVProcessor(image_processor, tokenizer, frame_sampling="uniform", adapter_config=config)
     logits = model(**processor(["a dog", "a cat sleeps"], [clip, clip])).logits_per_text
     assert logits.shape == (2, 2)
     assert logits.isfinite().all()

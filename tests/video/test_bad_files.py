@@ -128,7 +128,7 @@ def test_a_disk_that_fails_half_way_gives_what_was_read(clip, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["h264.mp4", "h264.ts", "h264.mkv", "mpeg4_b_frames.avi", "fragmented.mp4"])
-@pytest.mark.filterwarnings("ignore:Frames of .* left out:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore:Left out frames:RuntimeWarning")
 def test_any_damage_gives_frames_or_the_error(name, hostile, tmp_path):
     original = np.frombuffer(Path(hostile(name)).read_bytes(), dtype=np.uint8)
     rng = np.random.default_rng(0)

@@ -12,16 +12,16 @@ from .clips import HOSTILE, read_numbers
 decord = pytest.importorskip("mv_peft.video.decord")
 
 REFUSED = {
-    "edit_hides_start.mp4": "decord counts 52 frames, it has 46",
-    "edit_hides_end.mp4": "decord counts 33 frames, it has 25",
+    "edit_hides_start.mp4": "decord counts 52 frames instead of 46",
+    "edit_hides_end.mp4": "decord counts 33 frames instead of 25",
     "edit_twice.mp4": "time stamps are missing, repeated or damaged",
     "rotated_90.mp4": "decord does not turn frames upright",
     "h264.ts": "decord loses the first frames of MPEG-TS",
     "cut_start.ts": "decord loses the first frames of MPEG-TS",
     "mpeg2.ts": "decord loses the first frames of MPEG-TS",
-    "mpeg2.mpg": "decord gives its frames other times",
-    "mpeg4_b_frames.avi": "decord gives its frames other times",
-    "h264_b_frames.avi": "decord gives its frames other times",
+    "mpeg2.mpg": "decord gives its frames different times",
+    "mpeg4_b_frames.avi": "decord gives its frames different times",
+    "h264_b_frames.avi": "decord gives its frames different times",
     "no_duration.webm": "decord cannot read it",
     "av1.mp4": "decord cannot read it",
     "raw.h264": "time stamps are missing",
