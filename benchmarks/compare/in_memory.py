@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from transformers import CLIPModel
 
 from mv_peft.encoders import MVProcessor
+from mv_peft.retrieval import encode_texts, encode_videos
 from mv_peft.training import ProgressBar, RetrievalTrainer, RetrievalTrainingArguments
 
 from ..pretrain.clip import load_clip
@@ -148,19 +149,9 @@ class ClipCollator:
         return (self.frames[rows].permute(0, 1, 4, 2, 3) / 255 - self.mean) / self.std
 
 
-@torch.inference_mode()
 def similarity(model: nn.Module, processor: MVProcessor, clips: ClipSet, captions: list[str]) -> Tensor:
-    """The cosine of every caption with every clip, (captions, clips), on the CPU."""
-    model.eval()
-    device = next(model.parameters()).device
-    collator = ClipCollator.of(clips, processor)
-    texts = processor(text=captions)
-    found: dict[str, list[Tensor]] = {"texts": [], "clips": []}
-    for first in range(0, len(captions), 256):
-        batch = {name: tensor[first : first + 256].to(device) for name, tensor in texts.items()}
-        found["texts"].append(model.get_text_features(**batch).pooler_output)
-    for first in range(0, len(clips), 32):
-        pixel_values = collator.pixel_values(slice(first, first + 32)).to(device)
-        found["clips"].append(model.get_image_features(pixel_values=pixel_values).pooler_output)
-    text_embeds, clip_embeds = (nn.functional.normalize(torch.cat(each).float(), dim=-1) for each in found.values())
-    return (text_embeds @ clip_embeds.T).cpu()
+    """Return the cosine of every caption with every clip, (captions, clips), on the CPU."""
+    rows = ClipCollator.of(clips, processor)
+    videos = (rows.pixel_values(slice(number, number + 1))[0] for number in range(len(clips)))
+    text_embeds = encode_texts(model, processor, captions, batch_size=256, progress=False)
+    return text_embeds @ encode_videos(model, processor, videos, progress=False).embeds.T

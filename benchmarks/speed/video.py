@@ -60,8 +60,8 @@ def plain_pyav(path: str, indices: np.ndarray) -> np.ndarray:
 
 
 READERS: dict[str, Reader] = {
-    "ours, PyAV": lambda path, indices: read_frames(path, NUM_FRAMES).frames,
-    "ours, decord": lambda path, indices: read_frames(path, NUM_FRAMES, backend="decord").frames,
+    "ours, PyAV": lambda path, indices: read_frames(path, NUM_FRAMES, "uniform").frames,
+    "ours, decord": lambda path, indices: read_frames(path, NUM_FRAMES, "uniform", backend="decord").frames,
     "plain decord": plain_decord,
     "plain PyAV": plain_pyav,
 }
@@ -70,7 +70,7 @@ READERS: dict[str, Reader] = {
 def render_files(folder: Path) -> list[Path]:
     """Render a small, a large and a long file: a noisy plasma, enlarged by repeated pixels or by repeated frames."""
     (source,) = render(folder, num_clips=1)
-    frames = read_frames(source, 250).frames
+    frames = read_frames(source, 250, "uniform").frames
     contents = {
         "10 s, 320 x 240": frames,
         "5 s, 960 x 720": frames[:125].repeat(3, axis=1).repeat(3, axis=2),
@@ -87,7 +87,7 @@ def measure_decoders(paths: Sequence[Path], rounds: int) -> list[dict[str, Any]]
     rows = []
     for path in paths:
         num_frames = len(decord.VideoReader(str(path)))
-        indices = sample_frames(np.arange(num_frames) / 25, NUM_FRAMES)
+        indices = sample_frames(np.arange(num_frames) / 25, NUM_FRAMES, "uniform")
         frames = {name: read(str(path), indices) for name, read in READERS.items()}
         seconds: dict[str, list[float]] = {name: [] for name in READERS}
         for _ in range(rounds):
@@ -119,7 +119,7 @@ def measure_loader(folder: Path, videos: Path, paths: Sequence[Path], least_seco
         sources[f"{kind} cache"] = VideoCache(folder / kind).read_frames
     rows = []
     for source, read in sources.items():
-        dataset = VideoCaptionDataset(records, num_frames=NUM_FRAMES, sampling="fps_uniform", read=read)
+        dataset = VideoCaptionDataset(records, processor=processor, max_frames=NUM_FRAMES, read=read)
         for workers in (0, 1, 2):
             loader = DataLoader(
                 dataset,

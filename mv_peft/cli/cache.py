@@ -36,7 +36,8 @@ def run(args: argparse.Namespace) -> int:
     """Makes or verifies the cache, and says what it could not do."""
     from ..video import VideoCache
 
-    given = {name: getattr(args, name) for name in ("sampling", "max_frames", "short_side", "format")}
+    given = {name: getattr(args, name) for name in ("max_frames", "short_side", "format")}
+    given["frame_sampling"] = args.sampling
     given = {name: value for name, value in given.items() if value is not None}
     if args.verify:
         if args.videos is not None or given or args.retry:

@@ -1,4 +1,4 @@
-"""Samples -> the batch that CLIP with MV-Adapter trains on."""
+"""Collation of samples into the batches that a dual encoder trains on."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,13 +9,14 @@ from .dataset import VideoSample
 
 @dataclass(frozen=True)
 class VideoCaptionCollator:
-    """Collates samples of `VideoCaptionDataset`, for DataLoader's `collate_fn` or a trainer's `data_collator`.
+    """Collate samples of `VideoCaptionDataset`, as `collate_fn` of a DataLoader or `data_collator` of a trainer.
 
     Attributes:
-        processor: an `MVProcessor`, or whatever takes `text` and `videos` as it does.
+        processor: An `MVProcessor`, or a function that takes `text` and `videos` as it does.
 
     Example:
-        >>> loader = DataLoader(VideoCaptionDataset(MSVD.load("msvd")), 32, collate_fn=VideoCaptionCollator(processor))
+        >>> dataset = VideoCaptionDataset(MSVD.load("msvd"), processor=processor)
+        >>> loader = DataLoader(dataset, 32, collate_fn=VideoCaptionCollator(processor))
         >>> loss = model(**next(iter(loader))).loss
     """
 
@@ -25,10 +26,8 @@ class VideoCaptionCollator:
         """Collate a batch.
 
         Returns:
-            input_ids, attention_mask: int64 (batch, tokens).
-            pixel_values: float32 (batch, frames, 3, height, width).
-            frame_mask: int64 (batch, frames), 1 on real frames.
-            return_loss: True, which makes CLIP return its contrastive loss.
+            What the processor makes of the captions and videos, and `return_loss`, which is True and makes the model
+            return its contrastive loss.
         """
         batch = self.processor(text=[sample.caption for sample in samples], videos=[sample.video for sample in samples])
         return {**batch, "return_loss": True}

@@ -1,44 +1,67 @@
-"""A torch data set of videos and captions: what DataLoader draws from."""
+"""A torch data set of pairs of a video and a caption."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..video import FrameSampling, VideoFrames, read_frames
+from ..video.sampling import check_sampling
 from .custom import stable_hash
 from .records import VideoRecord
 
 CaptionChoice = Literal["all", "one_per_video"]
 
 
-class VideoSample(NamedTuple):
-    """A video with one of its captions; no dict, since a Trainer takes from those what the model does not know."""
+class VideoProcessor(Protocol):
+    """The part of `MVProcessor` that preprocesses videos."""
 
-    video: VideoFrames
+    max_frames: int
+    frame_sampling: FrameSampling
+
+    def pixel_values(self, video: VideoFrames) -> Tensor:
+        """Preprocess one video: float32 (frames, 3, height, width)."""
+
+
+class VideoSample(NamedTuple):
+    """A video with one of its captions.
+
+    This is not a dict, because a Trainer removes the entries of a dict that the model does not take.
+
+    Attributes:
+        video: Pixel values, float32 (frames, 3, height, width), from a data set with a processor; else the frames.
+        caption: The caption.
+        video_id: Id of the video.
+    """
+
+    video: VideoFrames | Tensor
     caption: str
     video_id: str
 
 
 class VideoCaptionDataset(Dataset[VideoSample]):
-    """Pairs of a video and a caption, decoded when they are asked for.
+    """Pairs of a video and a caption, read when they are requested.
 
-    It can be iterated by DataLoader workers, forked and spawned; what it gives depends on its arguments and the epoch
-    only.
+    DataLoader workers, forked or spawned, may iterate over it. Its items depend only on its arguments and the epoch.
 
     Args:
-        records: what to draw from: `CaptionedVideos`, or any records whose `path` is there.
-        captions: `all` makes a pair of every caption (180,000 for MSR-VTT); `one_per_video` one a video, another in
-            each epoch, drawn from the seed, the epoch and the video's id.
-        seed: of `one_per_video`; 0 if None.
-        num_frames: the most frames of a video.
-        sampling: which frames, see `mv_peft.video.sampling`; the benchmarks' protocol is `fps_uniform`.
-        read: takes the place of `read_frames` and its arguments: a cache of frames, for example.
+        records: `CaptionedVideos`, or any records with a `path`.
+        captions: `all` makes a pair of every caption (180,000 for MSR-VTT). `one_per_video` makes one pair of each
+            video, with another caption in each epoch, drawn from the seed, the epoch and the id of the video.
+        seed: Seed of `one_per_video`; None means 0.
+        processor: An `MVProcessor`, which preprocesses each video as it is read, so that workers never hold the whole
+            frames of a batch. Without one, the samples hold frames, in their original size.
+        max_frames: The most frames of a video. None uses the limit of the processor, or 12.
+        frame_sampling: Which frames to read, see `mv_peft.video.sampling`. None uses the rule of the processor, or
+            `fps_uniform`, the protocol of the benchmarks.
+        read: Reads files in place of `read_frames`, for example `VideoCache.read_frames`. It is called as
+            `read(path, max_frames, frame_sampling, start_seconds=..., end_seconds=...)`.
 
     Raises:
-        ValueError: a record has no path, an unknown choice, or a seed that nothing would be drawn from.
+        ValueError: If a record has no path, a choice is unknown, or a seed has no effect.
     """
 
     def __init__(
@@ -47,8 +70,9 @@ class VideoCaptionDataset(Dataset[VideoSample]):
         captions: CaptionChoice = "all",
         *,
         seed: int | None = None,
-        num_frames: int = 12,
-        sampling: FrameSampling = "uniform",
+        processor: VideoProcessor | None = None,
+        max_frames: int | None = None,
+        frame_sampling: FrameSampling | None = None,
         read: Callable[..., VideoFrames] = read_frames,
     ):
         if captions not in get_args(CaptionChoice):
@@ -65,11 +89,16 @@ class VideoCaptionDataset(Dataset[VideoSample]):
         self.records = tuple(records)
         self.captions = captions
         self.seed = seed or 0
-        self.num_frames = num_frames
-        self.sampling = sampling
+        self.processor = processor
+        if processor is not None:
+            max_frames = processor.max_frames if max_frames is None else max_frames
+            frame_sampling = frame_sampling or processor.frame_sampling
+        self.max_frames = 12 if max_frames is None else max_frames
+        self.frame_sampling: FrameSampling = frame_sampling or "fps_uniform"
+        check_sampling(self.max_frames, self.frame_sampling)
         self._read = read
         num_pairs = [len(record.captions) if captions == "all" else 1 for record in self.records]
-        self._ends = np.cumsum(num_pairs, dtype=np.int64)  # the number of the pair after a record's last one
+        self._ends = np.cumsum(num_pairs, dtype=np.int64)  # for each record, the index after its last pair
         # In shared memory, so that persistent workers see the next epoch.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
@@ -85,20 +114,21 @@ class VideoCaptionDataset(Dataset[VideoSample]):
 
     def __getitem__(self, index: int) -> VideoSample:
         record, caption = self.pair(index)
-        video = self._read(
+        frames = self._read(
             record.path,
-            self.num_frames,
-            self.sampling,
+            self.max_frames,
+            self.frame_sampling,
             start_seconds=record.start_seconds,
             end_seconds=record.end_seconds,
         )
+        video = frames if self.processor is None else self.processor.pixel_values(frames)
         return VideoSample(video, caption, record.video_id)
 
     def pair(self, index: int) -> tuple[VideoRecord, str]:
-        """Record and caption of a pair in this epoch, without reading the video.
+        """Return the record and the caption of a pair in this epoch, without reading the video.
 
         Raises:
-            IndexError: there are fewer pairs.
+            IndexError: If there are fewer pairs.
         """
         if not -len(self) <= index < len(self):
             raise IndexError(f"Pair {index} of {len(self)}.")
@@ -106,10 +136,10 @@ class VideoCaptionDataset(Dataset[VideoSample]):
         number = int(np.searchsorted(self._ends, index, side="right"))
         record = self.records[number]
         if self.captions == "all":
-            return record, record.captions[index - int(self._ends[number])]  # counted from the last
+            return record, record.captions[index - int(self._ends[number])]  # counted from the record's last one
         draw = stable_hash(f"{self.seed} {int(self._epoch)} {record.video_id}")
         return record, record.captions[draw % len(record.captions)]
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw other captions; of no consequence where all of them are pairs. Trainers call it before each epoch."""
+        """Set the epoch, from which `one_per_video` draws captions; trainers call this before each epoch."""
         self._epoch.fill_(epoch)

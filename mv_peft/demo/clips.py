@@ -1,4 +1,4 @@
-"""Clips of the rendered world as video files: written for people to look at, read back as the model sees them."""
+"""Clips of the rendered world as video files, which people can watch and the model reads."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ SIZE = 128
 
 
 def write_clips(clips: Sequence[Clip], folder: Path) -> list[Path]:
-    """Renders clips to H.264 files, with a table `captions.csv` (video, caption) beside them.
+    """Render clips to H.264 files, and write their captions to `captions.csv` (video, caption).
 
     Args:
-        clips: What to render.
-        folder: Made if need be; files of the same names are overwritten.
+        clips: The clips to render.
+        folder: Folder of the files, which is created if it does not exist. Files of the same names are overwritten.
 
     Returns:
-        One path a clip, in the same order.
+        The path of each clip, in the same order.
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{index:04d}.mp4" for index in range(len(clips))]
@@ -41,15 +41,15 @@ def write_clips(clips: Sequence[Clip], folder: Path) -> list[Path]:
 
 
 def read_clips(paths: Sequence[Path], processor: MVProcessor) -> dict[str, torch.Tensor]:
-    """Decodes clips of one length.
+    """Read clips of equal length.
 
     Returns:
         `pixel_values` (clips, frames, 3, height, width) and `frame_mask` (clips, frames).
     """
     bar = tqdm(paths, desc=f"reading {paths[0].parent.name}", unit="clip", disable=None)
-    return concatenate([processor(videos=[path]) for path in bar])
+    return dict(processor(videos=[processor.pixel_values(path) for path in bar]))
 
 
 def concatenate(batches: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """Joins batches of the same names along their first dimension."""
+    """Join batches with the same keys along their first dimension."""
     return {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}

@@ -1,50 +1,43 @@
-"""How well a video CLIP finds clips by their captions, and whether it knows before from after."""
+"""Figures of the demo: retrieval, and whether the model tells a clip from its reversal."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import torch
+from torch import Tensor, nn
 
-from ..retrieval import retrieval_metrics
+from ..encoders import MVProcessor
+from ..retrieval import encode_texts, encode_videos, retrieval_metrics
 
-VIDEOS_PER_BATCH = 32
 
-
-@torch.inference_mode()
-def cosine_similarity(
-    model: torch.nn.Module, texts: Mapping[str, torch.Tensor], videos: Mapping[str, torch.Tensor]
-) -> torch.Tensor:
-    """The cosine of every text with every video.
+def cosine_similarity(model: nn.Module, processor: MVProcessor, captions: Sequence[str], clips: Tensor) -> Tensor:
+    """Return the cosine of every caption and every clip.
 
     Args:
-        model: A CLIP that takes videos.
-        texts: `input_ids` and `attention_mask`, each (texts, tokens).
-        videos: `pixel_values` (videos, frames, 3, height, width) and `frame_mask` (videos, frames).
+        model: A dual encoder that takes videos.
+        processor: Its processor.
+        captions: The captions.
+        clips: Pixel values, (clips, frames, 3, height, width).
 
     Returns:
-        (texts, videos), on the CPU.
+        (captions, clips), on the CPU.
     """
-    model.eval()
-    columns = []
-    for first in range(0, len(videos["frame_mask"]), VIDEOS_PER_BATCH):
-        batch = {name: rows[first : first + VIDEOS_PER_BATCH] for name, rows in videos.items()}
-        output = model(**texts, **batch)
-        columns.append(output.text_embeds @ output.image_embeds.T)
-    return torch.cat(columns, dim=1).float().cpu()
+    text_embeds = encode_texts(model, processor, captions, progress=False)
+    return text_embeds @ encode_videos(model, processor, clips, progress=False).embeds.T
 
 
-def twin_accuracy(similarity: torch.Tensor, is_event: torch.Tensor) -> float:
-    """Percentage of captions of events that are nearer to their own clip than to its reversal; 50 is guessing.
+def twin_accuracy(similarity: Tensor, is_event: Tensor) -> float:
+    """Return the percentage of event captions that are nearer to their clip than to its reversal; chance is 50.
 
     Args:
-        similarity: (captions, clips), twins at rows and columns 2i and 2i + 1.
-        is_event: (captions,), bool; still clips have no reversal and do not count.
+        similarity: (captions, clips), with twins at rows and columns 2i and 2i + 1.
+        is_event: (captions,), bool. Still clips, which have no reversal, are not counted.
     """
     rows = torch.arange(len(similarity))
     return 100 * (similarity[rows, rows] > similarity[rows, rows ^ 1])[is_event].double().mean().item()
 
 
-def measure(similarity: torch.Tensor, is_event: torch.Tensor) -> dict[str, float]:
-    """Retrieval in both directions, and the choice between twins as "order accuracy"."""
+def measure(similarity: Tensor, is_event: Tensor) -> dict[str, float]:
+    """Return the retrieval metrics in both directions, and the accuracy between twins as "order accuracy"."""
     return {**retrieval_metrics(similarity), "order accuracy": twin_accuracy(similarity, is_event)}

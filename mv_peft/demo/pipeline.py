@@ -1,4 +1,4 @@
-"""The main job from files: clips to disk and back, zero-shot, MV-Adapter, saved, reloaded, asked."""
+"""The whole demo: clips are rendered to files and read, and MV-Adapter is trained, measured, saved and reloaded."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from .world import Clip, Split, sample_pairs
 
 @dataclass(frozen=True)
 class DemoReport:
-    """What one run measured.
+    """The results of one run.
 
     Attributes:
-        settings: Of the run.
+        settings: Settings of the run.
         before: Figures of zero-shot retrieval on the held-out clips.
-        after: The same with MV-Adapter.
-        num_trainable: Trained parameters.
-        num_parameters: All parameters, the adapter's included.
+        after: The same figures with MV-Adapter.
+        num_trainable: Number of trained parameters.
+        num_parameters: Number of all parameters, including the adapter's.
         adapter_folder: Where the adapter was saved.
-        adapter_bytes: Size of its weights' file.
+        adapter_bytes: Size of the file of its weights.
         captions: The caption of each test clip.
         answers: The best test clips for each of three captions.
         seconds: Wall-clock time of each stage.
@@ -54,17 +54,17 @@ class DemoReport:
 
 
 def run_demo(settings: DemoSettings) -> DemoReport:
-    """Renders, reads, measures, trains, measures, saves, reloads and answers.
+    """Run the demo from rendering to answers.
 
     Raises:
-        MVPeftError: If the reloaded adapter does not answer as the trained one did.
+        MVPeftError: If the reloaded adapter gives other similarities than the trained one.
     """
     seconds: dict[str, float] = {}
     processor = load_tiny_processor()
     train_clips = _draw_clips("train", settings.num_train_clips, settings.seed)
     test_clips = _draw_clips(settings.split, settings.num_test_clips, settings.seed)
     train_texts = processor(text=[clip.caption for clip in train_clips])
-    test_texts = processor(text=[clip.caption for clip in test_clips])
+    test_captions = [clip.caption for clip in test_clips]
     is_event = torch.tensor([clip.kind != "still" for clip in test_clips])
 
     with _timed(seconds, "render"):
@@ -72,21 +72,23 @@ def run_demo(settings: DemoSettings) -> DemoReport:
         test_paths = write_clips(test_clips, settings.output / "clips" / settings.split)
     with _timed(seconds, "read"):
         train_videos = read_clips(train_paths, processor)
-        test_videos = read_clips(test_paths, processor)
+        test_videos = read_clips(test_paths, processor)["pixel_values"]
     with _timed(seconds, "zero-shot"):
         clip = enable_video(load_tiny_clip())
-        before = measure(cosine_similarity(clip, test_texts, test_videos), is_event)
+        before = measure(cosine_similarity(clip, processor, test_captions, test_videos), is_event)
     with _timed(seconds, "train"):
         model = _new_adapter(processor, settings)
         train(model, {**train_texts, **train_videos}, settings)
     with _timed(seconds, "measure"):
-        similarity = cosine_similarity(model, test_texts, test_videos)
+        similarity = cosine_similarity(model, processor, test_captions, test_videos)
     with _timed(seconds, "reload"):
         adapter_folder = settings.output / "adapter"
         model.save_pretrained(adapter_folder)
         reloaded = PeftModel.from_pretrained(load_tiny_clip(), adapter_folder)
-        if not torch.equal(cosine_similarity(reloaded, test_texts, test_videos), similarity):
-            raise MVPeftError(f"The adapter reloaded from '{adapter_folder}' answers differently from the trained one.")
+        if not torch.equal(cosine_similarity(reloaded, processor, test_captions, test_videos), similarity):
+            raise MVPeftError(
+                f"The adapter reloaded from '{adapter_folder}' gives other similarities than the trained one."
+            )
 
     num_trainable, num_parameters = model.get_nb_trainable_parameters()
     return DemoReport(
@@ -98,13 +100,13 @@ def run_demo(settings: DemoSettings) -> DemoReport:
         adapter_folder=adapter_folder,
         adapter_bytes=(adapter_folder / "adapter_model.safetensors").stat().st_size,
         captions={path: clip.caption for path, clip in zip(test_paths, test_clips, strict=True)},
-        answers=best_hits([clip.caption for clip in test_clips[:3]], test_paths, similarity[:3]),
+        answers=best_hits(test_captions[:3], test_paths, similarity[:3]),
         seconds=seconds,
     )
 
 
 def _draw_clips(split: Split, num_clips: int, seed: int) -> list[Clip]:
-    """Clips with their twins side by side."""
+    """Draw clips, each next to its twin."""
     return [clip for pair in sample_pairs(split, num_clips // 2, seed) for clip in pair]
 
 
@@ -122,7 +124,7 @@ def _new_adapter(processor: MVProcessor, settings: DemoSettings) -> PeftModel:
 
 @contextmanager
 def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    """Notes the wall-clock seconds of a stage."""
+    """Record the wall-clock seconds of a stage."""
     began = time.perf_counter()
     yield
     seconds[stage] = time.perf_counter() - began

@@ -1,4 +1,4 @@
-"""The tiny CLIP that comes with the package; `tiny_clip/README.md` says what it was trained on."""
+"""The tiny CLIP that is part of the package; `tiny_clip/README.md` describes its training."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from ..video import FrameSampling
 
 TINY_CLIP = Path(__file__).parent / "tiny_clip"
 MAX_TEXT_TOKENS = 16
-# From the first frame to the last. The authors' rule, "uniform", never takes the last one: a mean of frames then leans
-# to a clip's beginning, and a CLIP that sees no order picks the reversal more often than not (57% of events).
+# Evenly from the first frame to the last. The rule of MV-Adapter's authors, "uniform", never takes the last frame. The
+# mean of the frames would then be nearer to a clip's beginning, and a CLIP without any sense of order would choose the
+# reversal of more than half of the events (57%).
 FRAME_SAMPLING: FrameSampling = "clip4clip"
 
 
 def load_tiny_clip() -> CLIPModel:
-    """A fresh one in fp32; eager attention is the fastest on a CPU for sequences as short as its own."""
+    """Load the tiny CLIP in fp32, with eager attention, which is fastest on a CPU for sequences this short."""
     return CLIPModel.from_pretrained(TINY_CLIP, dtype=torch.float32, attn_implementation="eager")
 
 
 def load_tiny_processor() -> MVProcessor:
-    """Its tokenizer and image processor."""
+    """Load its processor."""
     return MVProcessor.from_pretrained(TINY_CLIP, max_text_tokens=MAX_TEXT_TOKENS, frame_sampling=FRAME_SAMPLING)

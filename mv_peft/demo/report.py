@@ -1,4 +1,4 @@
-"""What the demo says at its end, as text."""
+"""The report of the demo as text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FIGURES = (
 
 
 def format_report(report: DemoReport) -> str:
-    """The whole report: answers, figures, sizes and times."""
+    """Format the whole report: answers, figures, sizes and times."""
     settings = report.settings
     lines = ["Three questions to the held-out clips, answered by MV-Adapter (* the clip that was asked for):", ""]
     lines += [format_answers(report.answers, report.captions), ""]
@@ -50,7 +50,7 @@ def format_report(report: DemoReport) -> str:
 
 
 def format_answers(answers: dict[str, list[Hit]], captions: dict[Path, str] | None = None) -> str:
-    """Queries, each with its best videos and their scores; with captions, the right answer is marked."""
+    """Format the best videos of each query with their scores; given captions, mark the right answer."""
     blocks = []
     for query, hits in answers.items():
         lines = [f"  {query}"]
@@ -64,7 +64,7 @@ def format_answers(answers: dict[str, list[Hit]], captions: dict[Path, str] | No
 
 
 def format_search(result: SearchResult) -> str:
-    """The answers over a user's files, and what could not be read."""
+    """Format the answers of a search, and the files that could not be read."""
     lines = [f"{result.num_videos} videos read.", "", format_answers(result.answers)]
     if result.unreadable:
         count = len(result.unreadable)

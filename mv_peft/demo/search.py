@@ -1,4 +1,4 @@
-"""Answers text queries with the best of some video files."""
+"""Search of video files by text."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from ..encoders import MVProcessor
-from ..errors import MVPeftError, VideoDecodeError
-from .evaluation import cosine_similarity
+from ..errors import MVPeftError
+from ..retrieval import encode_texts, encode_videos
 
 
 @dataclass(frozen=True)
 class Hit:
-    """A video that answers a query, and the cosine of the two."""
+    """A video that was found, and its cosine with the query."""
 
     path: Path
     score: float
@@ -25,12 +24,12 @@ class Hit:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """Answers over a folder.
+    """The result of a search.
 
     Attributes:
         num_videos: How many videos were read.
         answers: The best videos for each query, best first.
-        unreadable: For each file that could not be read a sentence with its name and the reason.
+        unreadable: Why a file could not be read, by its path.
     """
 
     num_videos: int
@@ -41,7 +40,7 @@ class SearchResult:
 def best_hits(
     queries: Sequence[str], paths: Sequence[Path], similarity: torch.Tensor, num_hits: int = 3
 ) -> dict[str, list[Hit]]:
-    """The nearest videos of each query, given the similarity (queries, videos)."""
+    """Return the best videos for each query, given the similarity (queries, videos)."""
     scores, indices = similarity.topk(min(num_hits, len(paths)), dim=1)
     return {
         query: [Hit(paths[index], score) for score, index in zip(row_scores, row_indices, strict=True)]
@@ -52,27 +51,22 @@ def best_hits(
 def search_videos(
     model: nn.Module, processor: MVProcessor, paths: Sequence[Path], queries: Sequence[str]
 ) -> SearchResult:
-    """Answers queries over a user's own files; a file that cannot be read is left out and reported.
+    """Search video files, leaving out and reporting those that cannot be read.
 
     Args:
-        model: A CLIP that takes videos.
+        model: A dual encoder that takes videos.
         processor: Its processor.
         paths: Video files.
-        queries: Texts.
+        queries: Texts to search for.
 
     Raises:
         MVPeftError: If none of the videos can be read.
     """
-    texts = processor(text=queries)
-    readable, columns, unreadable = [], [], {}
-    for path in tqdm(paths, desc="reading", unit="video", disable=None):
-        try:
-            video = processor(videos=[path])
-        except VideoDecodeError as error:
-            unreadable[path] = str(error)
-        else:
-            readable.append(path)
-            columns.append(cosine_similarity(model, texts, video))
-    if not readable:
-        raise MVPeftError(f"None of the {len(paths)} videos can be read. The first: {next(iter(unreadable.values()))}")
-    return SearchResult(len(readable), best_hits(queries, readable, torch.cat(columns, dim=1)), unreadable)
+    videos = encode_videos(model, processor, paths, on_error="skip")
+    if not videos.indices:
+        raise MVPeftError(f"None of the {len(paths)} videos can be read. The first: {videos.failures[0]}")
+    similarity = encode_texts(model, processor, queries, progress=False) @ videos.embeds.T
+    answers = best_hits(queries, [paths[index] for index in videos.indices], similarity)
+    return SearchResult(
+        len(videos.indices), answers, {paths[index]: reason for index, reason in videos.failures.items()}
+    )

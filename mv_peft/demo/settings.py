@@ -1,4 +1,4 @@
-"""What one run of the demo does; imports nothing heavy, so that the command line can show it."""
+"""Settings of the demo; imports nothing heavy, so that the command line can show them quickly."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from .world import Split, scenarios
 
 @dataclass(frozen=True)
 class DemoSettings:
-    """What one run of the demo does.
+    """Settings of one run of the demo.
 
     Attributes:
         output: Folder for the clips and the adapter.
-        seed: Of the clips, the adapter's start and the order of the batches.
-        split: What to measure on: "test", or "validation" while choosing settings.
-        num_train_clips: Clips to train on; even, as each comes with its twin.
-        num_test_clips: Held-out clips; even, and no more than the split has captions.
-        num_steps: Training steps.
-        clips_per_batch: Even, as twins stay together.
-        learning_rate: Of AdamW, at its highest.
-        bottleneck_dim: Of the adapters.
-        scaling: Of the adapters' output. This and `position_init_std` are larger than the paper's (0.1 and 0.01), which
-            slow the temporal signal down in a training of minutes.
-        position_init_std: Of the adapters' learned positions.
+        seed: Seed of the clips, of the adapter's initial weights and of the order of the batches.
+        split: Split to measure on: "test", or "validation" while settings are being chosen.
+        num_train_clips: Number of clips to train on, which is even, because each has its twin.
+        num_test_clips: Number of held-out clips, which is even and at most the number of captions in the split.
+        num_steps: Number of training steps.
+        clips_per_batch: Number of clips in a batch, which is even, because twins stay together.
+        learning_rate: Peak learning rate of AdamW.
+        bottleneck_dim: Width of the adapters' bottleneck.
+        scaling: Factor of the adapters' output. This and `position_init_std` are larger than in the paper (0.1 and
+            0.01), with which a training of a few minutes learns little about time.
+        position_init_std: Standard deviation of the initial positions of the adapters.
     """
 
     output: Path = Path("mv-peft-demo")
@@ -45,7 +45,7 @@ class DemoSettings:
         for name in ("num_train_clips", "num_test_clips", "clips_per_batch"):
             value = getattr(self, name)
             if value < 2 or value % 2:
-                raise ValueError(f"`{name}` must be positive and even, clips come with their twins; got {value}.")
+                raise ValueError(f"`{name}` must be positive and even, because each clip has its twin, got {value}.")
         if self.num_steps < 1:
             raise ValueError(f"`num_steps` must be positive, got {self.num_steps}.")
         if self.num_train_clips < self.clips_per_batch:

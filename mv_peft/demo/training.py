@@ -13,10 +13,10 @@ from .settings import DemoSettings
 
 
 class TwinPairs(Dataset):
-    """Item i is the pair of rows 2i and 2i + 1 of every tensor: a clip and its twin, with their captions.
+    """Pairs of a clip and its twin with their captions; item i is rows 2i and 2i + 1 of every tensor.
 
-    Both must stand in one batch: only the twin, which shows the same moments in the opposite order, makes the loss ask
-    for the order.
+    Both must be in one batch. The twin shows the same moments in the opposite order, so that the loss depends on the
+    order of frames only if it is there.
     """
 
     def __init__(self, rows: dict[str, torch.Tensor]):
@@ -30,12 +30,12 @@ class TwinPairs(Dataset):
 
 
 def train(model: torch.nn.Module, rows: dict[str, torch.Tensor], settings: DemoSettings) -> None:
-    """Trains the trainable parameters of a video CLIP in place.
+    """Train the trainable parameters of a model in place.
 
     Args:
-        model: Takes `input_ids`, `attention_mask`, `pixel_values` and `frame_mask`.
-        rows: The training clips and captions, twins side by side.
-        settings: Steps, batch, learning rate and seed.
+        model: A dual encoder that takes videos.
+        rows: The input of the model for all training clips and captions, twins next to each other.
+        settings: Number of steps, batch size, learning rate and seed.
     """
     with TemporaryDirectory() as folder:
         arguments = RetrievalTrainingArguments(

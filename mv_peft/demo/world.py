@@ -1,9 +1,9 @@
 """A rendered world of captioned clips in which the order of frames carries meaning.
 
-A clip shows one object over a plain ground. It is two looks of that object, and time goes from the first to the
-second: swapping the two gives the reversed clip, and its caption is the opposite one. Of all combinations of
-attributes some are held out, so that a test caption is never seen in training. Everything else about a clip (where
-exactly, how large, when) is drawn from its seed: the same clip with the same seed has the same pixels.
+A clip shows one object on a plain ground, which changes from a first look to a second. Swapping the two looks gives the
+reversed clip, which has the opposite caption. Some combinations of attributes are held out, so that test captions never
+occur in training. Everything else about a clip (exact place, size, time) is drawn from its seed, so that the same clip
+with the same seed has the same pixels.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 
 Split = Literal["train", "validation", "test"]
 
-# A shape is a star: its number of corners, and the radius of the dents between them where corners lie at radius 1.
+# Every shape is a star, given by its number of corners and the radius of the dents between corners of radius 1.
 SHAPES = {"circle": (48, 1.0), "triangle": (3, 0.5), "square": (4, math.sqrt(0.5)), "star": (5, 0.45)}
 COLOURS = {
     "red": (0.90, 0.16, 0.18),
@@ -28,7 +28,7 @@ COLOURS = {
     "purple": (0.62, 0.22, 0.78),
 }
 GROUNDS = {"snow": (0.95, 0.96, 0.98), "sand": (0.80, 0.70, 0.56), "slate": (0.20, 0.23, 0.28)}
-# Centres in units of the picture, x to the right and y down; None leaves a coordinate to the clip's seed.
+# Centres in units of the image, x to the right and y down; None means that the clip's seed draws the coordinate.
 PLACES = {
     "left": (0.25, None),
     "right": (0.75, None),
@@ -36,7 +36,7 @@ PLACES = {
     "bottom": (None, 0.75),
     "middle": (0.5, 0.5),
 }
-SIZES = {"small": 0.09, "large": 0.17}  # radius of the disc of equal area, in units of the picture
+SIZES = {"small": 0.09, "large": 0.17}  # radius of the disc of equal area, in units of the image
 OPPOSITES: dict[str | None, str] = {
     "left": "right",
     "right": "left",
@@ -51,7 +51,7 @@ KINDS = ("move", "turn", "fade", "scale", "still")
 
 @dataclass(frozen=True)
 class Look:
-    """What a caption may say of the object at one moment; `None` is left open, and drawn from the clip's seed."""
+    """The appearance of the object at one time; what is None is not in the caption, and the clip's seed draws it."""
 
     colour: str
     place: str | None = None
@@ -61,14 +61,14 @@ class Look:
 
 @dataclass(frozen=True)
 class Clip:
-    """One captioned clip: an object over a ground, changing from one look to another.
+    """A captioned clip of an object that changes from one look to another.
 
     Attributes:
         shape: A key of `SHAPES`.
         ground: A key of `GROUNDS`.
-        start: The look at the first frame.
-        end: The look at the last frame; equal to `start` in a still clip. At most one attribute differs.
-        seed: Draws what the caption leaves open.
+        start: The look in the first frame.
+        end: The look in the last frame, which equals `start` in a still clip. At most one attribute differs.
+        seed: Seed that draws what the caption does not say.
     """
 
     shape: str
@@ -79,7 +79,7 @@ class Clip:
 
     @property
     def kind(self) -> str:
-        """What changes: "move", "turn" (the colour), "fade", "scale", or nothing, "still"."""
+        """The kind of change: "move", "turn" (of the colour), "fade", "scale", or "still" where nothing changes."""
         changes = {"place": "move", "colour": "turn", "visible": "fade", "size": "scale"}
         changed = [kind for name, kind in changes.items() if getattr(self.start, name) != getattr(self.end, name)]
         assert len(changed) <= 1, "a caption has words for one change only"
@@ -87,7 +87,7 @@ class Clip:
 
     @property
     def caption(self) -> str:
-        """The sentence that describes the clip, of at most ten words."""
+        """A sentence of at most ten words that describes the clip."""
         thing = f"a {self.start.colour} {self.shape}"
         event = {
             "move": f"{thing} moves from {self.start.place} to {self.end.place}",
@@ -99,10 +99,10 @@ class Clip:
         return f"{event} over {self.ground}"
 
     def twin(self, seed: int) -> Clip:
-        """The clip of the opposite caption, drawn from its own seed.
+        """Return the clip with the opposite caption, drawn from another seed.
 
-        Of an event it is the reversal in time, which no single frame tells apart. A still clip has no reversal; its
-        twin is a still of the opposite size at the opposite place.
+        The twin of an event is its reversal in time, which no single frame distinguishes. A still clip has no reversal;
+        its twin is a still clip of the opposite size at the opposite place.
         """
         if self.kind != "still":
             return replace(self, start=self.end, end=self.start, seed=seed)
@@ -111,7 +111,7 @@ class Clip:
 
 
 def scenarios(split: Split) -> dict[str, list[Clip]]:
-    """Every combination of attributes that belongs to a split, by kind; a clip stands for itself and its twin.
+    """Return every combination of attributes in a split, by kind; each clip represents itself and its twin.
 
     A tenth of each kind is for validation and a fifth for testing, always the same ones.
 
@@ -134,7 +134,7 @@ def scenarios(split: Split) -> dict[str, list[Clip]]:
 
 
 def _changes() -> Iterator[tuple[Look, Look]]:
-    """The first and the last look of every event and every still, one of each pair of twins."""
+    """Yield the first and the last look of every event and every still clip, one of each pair of twins."""
     yield from ((Look(one), Look(other)) for one, other in itertools.combinations(COLOURS, 2))
     for look in map(Look, COLOURS):
         yield replace(look, place="left"), replace(look, place="right")
@@ -147,12 +147,12 @@ def _changes() -> Iterator[tuple[Look, Look]]:
 
 
 def sample_pairs(split: Split, num_pairs: int, seed: int) -> list[tuple[Clip, Clip]]:
-    """Draws pairs of a clip and its twin, the kinds in turn; no caption comes twice before all have come once.
+    """Draw pairs of a clip and its twin, of each kind in turn; no caption is repeated before all have been drawn.
 
     Args:
-        split: Which combinations of attributes to draw from.
+        split: Split whose combinations of attributes to draw from.
         num_pairs: How many pairs.
-        seed: Of the draw, and of the clips' own seeds.
+        seed: Seed of the draw, and of the seeds of the clips.
     """
     generator = np.random.default_rng([seed, get_args(Split).index(split)])
     pool = scenarios(split)
@@ -171,15 +171,15 @@ def sample_pairs(split: Split, num_pairs: int, seed: int) -> list[tuple[Clip, Cl
 
 
 def render_clip(clip: Clip, num_frames: int = 36, size: int = 128) -> np.ndarray:
-    """Draws a clip.
+    """Render a clip.
 
     Args:
-        clip: What to draw.
-        num_frames: Frames, evenly spaced from the clip's beginning to its end.
+        clip: The clip.
+        num_frames: Number of frames, evenly spaced from the clip's beginning to its end.
         size: Height and width in pixels.
 
     Returns:
-        Frames of shape (frames, height, width, 3), uint8, RGB.
+        RGB frames, uint8, shape (frames, height, width, 3).
     """
     generator = np.random.default_rng(clip.seed)
     open_place = generator.uniform(0.25, 0.75, size=2)
@@ -192,7 +192,7 @@ def render_clip(clip: Clip, num_frames: int = 36, size: int = 128) -> np.ndarray
     begin = generator.uniform(0, 1 - duration) if gradual else generator.uniform(0.3, 0.7) - duration / 2
 
     def pose(look: Look) -> np.ndarray:
-        """x, y, radius, opacity and the colour, as one vector that can be interpolated."""
+        """Return x, y, radius, opacity and colour as one vector, which can be interpolated."""
         named = np.array(PLACES[look.place] if look.place else (None, None), dtype=float)  # NaN where left open
         x, y = np.where(np.isnan(named), open_place, named + wobble)
         radius = SIZES[look.size] * stretch if look.size else open_radius
@@ -203,12 +203,12 @@ def render_clip(clip: Clip, num_frames: int = 36, size: int = 128) -> np.ndarray
     progress = progress * progress * (3 - 2 * progress)  # smooth at both ends
     start, end = pose(clip.start), pose(clip.end)
     poses = start + progress[:, None] * (end - start)
-    angles = tilt + 0.12 * np.sin(2 * math.pi * time + sway)  # a gentle rocking: nothing in this world is frozen
+    angles = tilt + 0.12 * np.sin(2 * math.pi * time + sway)  # a gentle rocking, so that no frames are identical
     return _draw(clip.shape, clip.ground, poses, angles, size)
 
 
 def long_exposure(frames: np.ndarray) -> np.ndarray:
-    """One still that shows a whole clip: what is past has faded, what is last is clearest.
+    """Merge a clip into one image, in which the last frame is the clearest.
 
     Args:
         frames: (frames, height, width, 3), uint8.
@@ -221,7 +221,7 @@ def long_exposure(frames: np.ndarray) -> np.ndarray:
 
 
 def _draw(shape: str, ground: str, poses: np.ndarray, angles: np.ndarray, size: int) -> np.ndarray:
-    """Draws the object in each pose (frames, 7) at each angle (frames,) with a soft shadow: (frames, size, size, 3)."""
+    """Draw the object in each pose (frames, 7) and angle (frames,), with a shadow: (frames, size, size, 3)."""
     x, y, radius, opacity = poses[:, :4, None, None].astype(np.float32).swapaxes(0, 1)
     across = ((np.arange(size, dtype=np.float32) + 0.5) / size)[None, None, :]
     down = across.swapaxes(1, 2)
@@ -240,14 +240,14 @@ def _draw(shape: str, ground: str, poses: np.ndarray, angles: np.ndarray, size: 
 
 
 def _distance(shape: str, x: np.ndarray, y: np.ndarray, radius: np.ndarray, angle: np.ndarray) -> np.ndarray:
-    """Signed distance to the outline, negative inside, of a shape whose area is that of a disc of the given radius.
+    """Return the signed distance to the outline, negative inside, of a shape with the area of a disc of a radius.
 
     By symmetry only one edge is needed, from the corner (reach, 0) to the dent at half the angle between two corners.
     """
     corners, dent = SHAPES[shape]
     half = math.pi / corners
     reach = radius * math.sqrt(math.pi / (corners * dent * math.sin(half)))
-    upright = half if corners % 2 == 0 else 0  # a square stands on a side, a star points up
+    upright = half if corners % 2 == 0 else 0  # a square rests on a side, a star points up
     turned = np.arctan2(x, -y) - angle + upright
     folded = np.abs((turned + half) % (2 * half) - half)
     distance = np.hypot(x, y)

@@ -149,12 +149,12 @@ class Location(NamedTuple):
 
     Attributes:
         tower: The tower.
-        index: The number of the layer.
+        layer: The number of the layer.
         inside: The module's name relative to the layer; "" for the layer itself.
     """
 
     tower: TowerName
-    index: int
+    layer: int
     inside: str
 
 
@@ -178,7 +178,7 @@ class ModelTower:
     @property
     def layers(self) -> nn.ModuleList:
         """The encoder layers, with whatever PEFT has put around them."""
-        return self.module.get_submodule(self.names.layers)  # type: ignore[return-value]
+        return self.module.get_submodule(self.names.layers)
 
     @property
     def config(self) -> Any:
@@ -193,12 +193,12 @@ class ModelTower:
     def locate(self, module_name: str) -> Location | None:
         """Where a module of this name in the model stands; None if it is in none of the tower's layers."""
         match = self._in_layer.fullmatch(module_name)
-        return None if match is None else Location(self.name, int(match["index"]), match["inside"] or "")
+        return None if match is None else Location(self.name, int(match["layer"]), match["inside"] or "")
 
     @cached_property
     def _in_layer(self) -> re.Pattern[str]:
         path = re.escape(self.prefix + self.names.layers)
-        return re.compile(rf"{path}\.(?P<index>\d+)(?:\.(?P<inside>.+))?")
+        return re.compile(rf"{path}\.(?P<layer>\d+)(?:\.(?P<inside>.+))?")
 
     def pattern(self, *inside: str) -> str:
         """A regular expression for the names that modules inside the layers have in the model."""

@@ -245,10 +245,10 @@ def _after_vision(model: nn.Module, module: nn.Module, args: tuple, kwargs: dict
     if frame_mask is not None:
         pooled = pooled.unflatten(0, frame_mask.shape)
         pooled = pooled.masked_fill(~frame_mask[..., None], 0)
-    if projects:
-        hand_to_pooling(frame_mask)
-    else:
+    if not projects:
         pooled = _pool(model, pooled, frame_mask)
+    elif frame_mask is not None:
+        hand_to_pooling(frame_mask)
     if isinstance(output, tuple):
         return (output[0], pooled, *output[2:])
     output.pooler_output = pooled

@@ -1,7 +1,7 @@
 """Retrieval between texts and videos: embeddings, metrics, and the protocols under which they are published."""
 
 from .embeddings import RetrievalEmbeddings
-from .encode import embed_records
+from .encode import EncodedVideos, Moment, embed_records, encode_texts, encode_video_stream, encode_videos
 from .evaluation import RetrievalResult, evaluate_embeddings, evaluate_retrieval
 from .exact_ranks import embedding_rank_counts
 from .metrics import RankCounts, Ties, rank_counts, ranks, recall_at, retrieval_metrics
@@ -23,6 +23,8 @@ __all__ = [
     "PARAGRAPHS",
     "PROTOCOLS",
     "DualSoftmax",
+    "EncodedVideos",
+    "Moment",
     "Protocol",
     "QueryBankNorm",
     "RankCounts",
@@ -33,6 +35,9 @@ __all__ = [
     "default_protocol",
     "embed_records",
     "embedding_rank_counts",
+    "encode_texts",
+    "encode_video_stream",
+    "encode_videos",
     "evaluate_embeddings",
     "evaluate_retrieval",
     "exact_similarity",

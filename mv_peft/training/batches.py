@@ -1,4 +1,4 @@
-"""Samples -> batches for `RetrievalTrainer`."""
+"""Collation of samples into batches for `RetrievalTrainer`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from .trainer import VIDEO_IDS
 
 
 class PairCollator(VideoCaptionCollator):
-    """Collates samples of `VideoCaptionDataset`, with the ids of their videos beside what the model takes."""
+    """Collate samples of `VideoCaptionDataset`, and add the ids of their videos."""
 
     def __call__(self, samples: Sequence[VideoSample]) -> dict[str, Any]:
-        """What `VideoCaptionCollator` gives, "video_ids" instead of `return_loss`: the trainer computes the loss."""
+        """Collate a batch, with "video_ids" instead of `return_loss`, because the trainer computes the loss itself."""
         batch = super().__call__(samples)
         del batch["return_loss"]
         return {**batch, VIDEO_IDS: [sample.video_id for sample in samples]}

@@ -145,8 +145,8 @@ class TrainingRun:
             train,
             settings.captions,
             seed=settings.seed if settings.captions == "one_per_video" else None,
-            num_frames=processor.max_frames,
-            sampling=settings.sampling,
+            processor=processor,
+            frame_sampling=settings.sampling,
             read=read,
         )
         # Where an interrupted training got a chunk size from a device's memory, it keeps it.

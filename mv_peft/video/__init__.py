@@ -1,4 +1,4 @@
-"""Files -> frames."""
+"""Reading of video files as frames, directly or from a cache."""
 
 from .cache.build import CacheReport, build_cache
 from .cache.read import VideoCache

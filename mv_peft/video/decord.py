@@ -1,21 +1,22 @@
-"""Decord, the backend of many video-text codebases, held to what it can do.
+"""The decord backend, restricted to the files that decord decodes correctly.
 
-Decord returns wrong frames, without a word, where a file hides some (edit lists), where its index of packets fails
+Decord returns wrong frames without an error where a file hides some (edit lists), where its index of packets fails
 (MPEG-TS, MPEG-4 with B-frames in AVI), and after seeking into open groups of pictures (HEVC's default). PyAV's index
-tells beforehand: a file on which the two disagree is refused, one in which decord cannot seek is read from its start.
-What no index tells is damage within packets: decord may paint over it, or abort the process. Such files are PyAV's.
+shows this in advance. A file on which the two disagree is refused, and a file in which decord cannot seek is read from
+its start. No index shows damage inside packets, which decord may paint over, or which may abort the process. Read
+such files with PyAV.
 """
 
 from collections.abc import Callable, Iterator
 from itertools import chain
 
 import numpy as np
-import torch  # before decord: the other way round, memory is corrupted once a module moves to a GPU
+import torch  # before decord, or memory is corrupted as soon as a module moves to a GPU
 
 from ..errors import VideoDecodeError
 from . import pyav
 from .failure import check_is_file, decode_error
-from .frames import VideoFrames, scaled_size
+from .frames import VideoFrames, scaled_size, stack_images
 from .index import IndexMisleads
 
 try:
@@ -25,16 +26,16 @@ except ImportError as err:
         "The decord backend is not installed. `pip install mv_peft[decord]`, or use `backend='pyav'`."
     ) from err
 
-# Decord keeps times in single precision.
+# Decord stores times in single precision.
 _TIMES_RTOL = 1e-6
 _TIMES_ATOL_SECONDS = 1e-3
 
 
 def read(path: str, choose: Callable[[np.ndarray], np.ndarray], short_side: int | None = None) -> VideoFrames:
-    """Decode the frames that `choose` picks from the times of all frames (seconds from the first one).
+    """Decode the frames that `choose` picks from the times of all frames, in seconds from the first.
 
     Raises:
-        VideoDecodeError: the file gives no frames, or decord gets them wrong.
+        VideoDecodeError: If the file gives no frames, or decord decodes it wrongly.
     """
     check_is_file(path)
     with pyav.open_video(path) as (container, stream):
@@ -54,26 +55,26 @@ def read(path: str, choose: Callable[[np.ndarray], np.ndarray], short_side: int 
             reader = decord.VideoReader(path, width=width, height=height, num_threads=1)
             _check_agreement(path, reader, pts_seconds)
             read_chosen = _read_seeking if index.closed else _read_sequentially
-            frames = np.stack([frame.numpy() for frame in read_chosen(reader, chosen)])
+            frames = stack_images((frame.numpy() for frame in read_chosen(reader, chosen)), len(chosen))
     except VideoDecodeError:
         raise
     except (decord.DECORDError, RuntimeError, StopIteration, AssertionError) as err:
         raise _refusal(path, "decord cannot read it") from err
     finally:
-        del reader  # an open reader that outlives this call would hang a process forked later
+        del reader  # an open reader would hang any process that is forked later
     return VideoFrames(frames, pts_seconds[chosen])
 
 
 def _check_agreement(path: str, reader: decord.VideoReader, pts_seconds: np.ndarray) -> None:
     if len(reader) != len(pts_seconds):
-        raise _refusal(path, f"decord counts {len(reader)} frames, it has {len(pts_seconds)}")
+        raise _refusal(path, f"decord counts {len(reader)} frames instead of {len(pts_seconds)}")
     times = reader.get_frame_timestamp(range(len(reader)))[:, 0].astype(np.float64)
     if not np.allclose(times - times[0], pts_seconds, rtol=_TIMES_RTOL, atol=_TIMES_ATOL_SECONDS):
-        raise _refusal(path, "decord gives its frames other times")
+        raise _refusal(path, "decord gives its frames different times")
 
 
 def _read_seeking(reader: decord.VideoReader, chosen: np.ndarray) -> Iterator[torch.Tensor]:
-    # One by one: `get_batch` skips by its own rule, and hangs in DataLoader workers.
+    # One by one, because `get_batch` seeks by another rule, and hangs in DataLoader workers.
     return (reader[ordinal] for ordinal in chosen.tolist())
 
 

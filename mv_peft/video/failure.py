@@ -1,4 +1,4 @@
-"""How the reader says that a file gives no frames."""
+"""How the reader reports that a file gives no frames."""
 
 import os
 import stat
@@ -9,14 +9,17 @@ from ..errors import VideoDecodeError
 def decode_error(
     path: str, reason: str, remedy: str = "Replace the file, or skip it with `on_error='skip'`"
 ) -> VideoDecodeError:
-    """The error to raise for `path`; `reason` and `remedy` are phrases without a full stop."""
+    """Return the error to raise for `path`; `reason` and `remedy` are phrases without a full stop."""
     return VideoDecodeError(f"Cannot decode {path!r}: {reason}. {remedy}.")
 
 
 def check_is_file(path: str) -> None:
-    """Raise VideoDecodeError unless `path` is a regular file with something in it.
+    """Check that a path leads to a regular file that is not empty.
 
-    A decoder handed a pipe or a device would wait for ever, and would treat `http://...` as an address.
+    A decoder would wait forever for a pipe or a device, and would take `http://...` for an address.
+
+    Raises:
+        VideoDecodeError: If it does not.
     """
     try:
         status = os.stat(path)

@@ -1,5 +1,6 @@
-"""The batch of frames that reading a video gives."""
+"""The frames of one video, and the arithmetic of their size."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +11,11 @@ class VideoFrames:
     """Frames of one video with their times.
 
     Attributes:
-        frames: uint8 RGB pictures, shape (frames, height, width, 3).
-        pts_seconds: when each is shown, in seconds from the video's first frame, float64, shape (frames,).
+        frames: RGB images, uint8, shape (frames, height, width, 3).
+        pts_seconds: When each is shown, in seconds from the video's first frame, float64, shape (frames,).
+
+    Raises:
+        ValueError: If the arrays have other types or shapes.
     """
 
     frames: np.ndarray
@@ -36,8 +40,27 @@ class VideoFrames:
         return f"VideoFrames(frames: uint8 {self.frames.shape}, pts_seconds: {times})"
 
 
+def stack_images(images: Iterable[np.ndarray], num_images: int) -> np.ndarray:
+    """Stack images of one shape as they arrive, so that no image is held twice.
+
+    Args:
+        images: At least one array of shape (height, width, 3).
+        num_images: How many there are.
+
+    Returns:
+        Shape (num_images, height, width, 3).
+    """
+    images = iter(images)
+    first = next(images)
+    stacked = np.empty((num_images, *first.shape), dtype=first.dtype)
+    stacked[0] = first
+    for position, image in zip(range(1, num_images), images, strict=True):
+        stacked[position] = image
+    return stacked
+
+
 def scaled_size(width: int, height: int, short_side: int | None) -> tuple[int, int]:
-    """(width, height) after scaling the short side to `short_side`; as they are if it is None."""
+    """Return (width, height) after scaling the short side to `short_side`; unchanged where that is None."""
     if short_side is None:
         return width, height
     scale = short_side / min(width, height)

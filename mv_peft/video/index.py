@@ -1,4 +1,4 @@
-"""What the packets of a stream tell about its frames, before any but the first is decoded."""
+"""An index of a stream's frames, made from its packets while only the first frame is decoded."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
@@ -14,18 +14,18 @@ _NAL_IDR = 5
 
 
 class IndexMisleads(Exception):
-    """Packets and decoded frames disagree: this file must be decoded from its beginning."""
+    """Raised where packets and decoded frames disagree, so that the file must be decoded from its beginning."""
 
 
 @dataclass(frozen=True)
 class FrameIndex:
-    """The frames of a stream in order of presentation; time stamps are in its time base.
+    """The frames of a stream in the order in which they are shown, with time stamps in the stream's time base.
 
     Attributes:
-        pts: time stamp of each frame.
-        keys: (pts, dts) of each packet where decoding can begin, also of those that an edit list hides.
-        closed: whether no picture after a key packet refers to one before it.
-        rotation: degrees by which the first frame is to be turned counterclockwise.
+        pts: Time stamp of each frame.
+        keys: (pts, dts) of each packet where decoding can begin, including those that an edit list hides.
+        closed: Whether no frame after a key packet refers to one before it.
+        rotation: Degrees by which the first frame must be turned counterclockwise to be upright.
     """
 
     pts: list[int]
@@ -34,7 +34,7 @@ class FrameIndex:
     rotation: int
 
     def key_before(self, ordinal: int) -> tuple[int, tuple[int, int]]:
-        """The last key packet from which frame `ordinal` can be decoded, behind the ordinal of its own frame."""
+        """Return the last key packet from which frame `ordinal` can be decoded, as (ordinal of its frame, packet)."""
         key = bisect_right(self.keys, self.pts[ordinal], key=itemgetter(0)) - 1
         if key < 0:
             raise IndexMisleads
@@ -42,10 +42,15 @@ class FrameIndex:
 
 
 def index_packets(packets: Iterable, codec: str) -> FrameIndex:
-    """Index a stream from all its packets (PyAV's), the empty one at the end included.
+    """Index a stream.
+
+    Args:
+        packets: All packets of the stream, as PyAV gives them, including the empty one at the end.
+        codec: FFmpeg's name of the codec.
 
     Raises:
-        IndexMisleads: a packet is damaged, or has no time stamp or another's, or the first frame cannot be decoded.
+        IndexMisleads: If a packet is damaged, has no time stamp or that of another packet, or the first frame cannot
+            be decoded.
     """
     first, pts, keys, closed = None, [], [], True
     for packet in packets:
@@ -63,13 +68,13 @@ def index_packets(packets: Iterable, codec: str) -> FrameIndex:
             pts.append(packet.pts)
     if first is None or first.pts is None or len(set(pts)) < len(pts):
         raise IndexMisleads
-    # What precedes the first key frame, or refers to pictures before it, comes out of no decoder.
+    # No decoder outputs frames that precede the first key frame, or that refer to frames before it.
     pts = sorted(stamp for stamp in pts if stamp >= first.pts)
     return FrameIndex(pts, sorted(keys), closed, first.rotation)
 
 
 def seconds_from_first(pts: Sequence[int | None], time_base: Fraction, frame_rate: Fraction | None) -> np.ndarray:
-    """Times of frames, counted by `frame_rate` where time stamps are missing or run backwards; shape (frames,)."""
+    """Return the times of frames, shape (frames,); by `frame_rate` where time stamps are missing or run backwards."""
     stamps = [stamp for stamp in pts if stamp is not None]
     if len(stamps) == len(pts) and all(earlier < later for earlier, later in pairwise(stamps)):
         ticks, seconds_a_tick = np.array([stamp - stamps[0] for stamp in stamps], dtype=np.int64), time_base
@@ -79,9 +84,9 @@ def seconds_from_first(pts: Sequence[int | None], time_base: Fraction, frame_rat
 
 
 def _holds_idr(packet: bytes) -> bool:
-    """Whether an H.264 packet, as MP4 and Matroska store it, resets the decoder.
+    """Tell whether an H.264 packet, as MP4 and Matroska store it, resets the decoder.
 
-    Open groups of pictures and intra refresh mark packets as keys that do not.
+    With open groups of pictures or intra refresh, some packets that are marked as key packets do not.
     """
     at = 0
     while at + _NAL_LENGTH_BYTES < len(packet):

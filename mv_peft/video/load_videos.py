@@ -1,4 +1,4 @@
-"""Many files -> many clips, with an account of those that cannot be read."""
+"""Reading of many video files into memory, with a report of those that cannot be read."""
 
 import logging
 import os
@@ -15,12 +15,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LoadedVideos:
-    """What a list of files gave.
+    """The videos that were read, and the files that were skipped.
 
     Attributes:
-        videos: one entry a path, in the order of the paths; None where a file was skipped, so that whatever stands
-            beside the paths (captions, labels) still stands beside the videos.
-        skipped: the reason, by path.
+        videos: One entry for each path, in the same order. A file that was skipped has None, so that the positions of
+            captions or labels remain valid.
+        skipped: Why a file was skipped, by path.
     """
 
     videos: tuple[VideoFrames | None, ...]
@@ -36,17 +36,17 @@ def load_videos(
     on_error: Literal["raise", "skip"] = "raise",
     read: Callable[[str | os.PathLike], VideoFrames] = read_frames,
 ) -> LoadedVideos:
-    """Read files one after the other into memory.
+    """Read files into memory, one after the other.
 
     Args:
-        paths: video files.
-        on_error: `raise` at the first unreadable file; `skip` leaves None in its place, and logs how many there are
-            and the first names.
-        read: how to read one file: `read_frames` with its arguments bound, by `functools.partial` for example.
+        paths: Video files.
+        on_error: "raise" stops at the first unreadable file; "skip" gives None for it, and logs how many there are with
+            the first names.
+        read: Reads one file: `read_frames`, or `functools.partial` of it with arguments.
 
     Raises:
-        VideoDecodeError: a file gives no frames, and `on_error` is `raise`.
-        ValueError: unknown `on_error`.
+        VideoDecodeError: If a file gives no frames, and `on_error` is "raise".
+        ValueError: If `on_error` is unknown.
     """
     if on_error not in ("raise", "skip"):
         raise ValueError(f"Unknown on_error {on_error!r}. Choose from: raise, skip.")

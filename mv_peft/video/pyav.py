@@ -1,9 +1,9 @@
-"""PyAV, the default backend, read carefully: the frames asked for are those that sequential decoding gives.
+"""The PyAV backend, the default, which seeks and yet returns exactly the frames that sequential decoding gives.
 
-Containers lie: the frame count they announce is missing or wrong (WebM, MPEG-TS, fragmented MP4, edit lists), and
-seeking lands near the place asked for, not on it. So a file is first indexed by demuxing, which decodes nothing; each
-chosen frame is then decoded from the key frame before it, and every time stamp on the way is compared with the index.
-At the first difference the file is decoded from its beginning instead.
+Containers cannot be trusted. The number of frames that they announce may be missing or wrong (WebM, MPEG-TS, fragmented
+MP4, edit lists), and a seek may land near the requested frame instead of on it. A file is therefore indexed first, by
+demuxing, which decodes nothing. Each chosen frame is then decoded from the key frame before it, and every time stamp on
+the way is compared with the index. At the first difference the file is decoded from its beginning instead.
 """
 
 import warnings
@@ -19,15 +19,15 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from .failure import check_is_file, decode_error
-from .frames import VideoFrames, scaled_size
+from .frames import VideoFrames, scaled_size, stack_images
 from .index import FrameIndex, IndexMisleads, index_packets, seconds_from_first
 
 
 def read(path: str, choose: Callable[[np.ndarray], np.ndarray], short_side: int | None = None) -> VideoFrames:
-    """Decode the frames that `choose` picks from the times of all frames (seconds from the first one).
+    """Decode the frames that `choose` picks from the times of all frames, in seconds from the first.
 
     Raises:
-        VideoDecodeError: the file gives no frames.
+        VideoDecodeError: If the file gives no frames.
     """
     check_is_file(path)
     try:
@@ -38,14 +38,14 @@ def read(path: str, choose: Callable[[np.ndarray], np.ndarray], short_side: int 
 
 @contextmanager
 def open_video(path: str) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open a file and its first video stream that is not cover art; closed when the block ends.
+    """Open a file and its first video stream that is not cover art, and close it when the block ends.
 
-    One thread: FFmpeg's own threads can deadlock beside torch's, and a worker has one core to spend.
+    Decoding uses one thread, because FFmpeg's threads can deadlock beside torch's, and a worker has one core.
 
     Raises:
-        VideoDecodeError: the file has no such stream, or FFmpeg gives up on it within the block.
+        VideoDecodeError: If the file has no such stream, or FFmpeg raises an error inside the block.
     """
-    # `file:` keeps a name with a colon from being read as a protocol; the white list keeps a playlist from the network.
+    # `file:` prevents a name with a colon from being read as a protocol, the white list a playlist from using the net.
     options = {"protocol_whitelist": "file"}
     try:
         with av.open(f"file:{path}", options=options, metadata_errors="ignore") as container:
@@ -63,10 +63,10 @@ def open_video(path: str) -> Iterator[tuple[InputContainer, VideoStream]]:
 
 
 def index_stream(container: InputContainer, stream: VideoStream) -> tuple[FrameIndex, np.ndarray]:
-    """Demux the whole stream; returns its index and the times of its frames in seconds from the first.
+    """Demux a whole stream, and return its index and the times of its frames in seconds from the first.
 
     Raises:
-        IndexMisleads: demuxing does not tell what the frames are.
+        IndexMisleads: If the packets do not show what the frames are.
     """
     try:
         index = index_packets(_demux(container, stream), stream.codec_context.name)
@@ -79,14 +79,15 @@ def _read_seeking(path: str, choose: Callable, short_side: int | None) -> VideoF
     with open_video(path) as (container, stream):
         index, pts_seconds = index_stream(container, stream)
         chosen = choose(pts_seconds)
-        frames = _to_rgb(_seek_frames(container, stream, index, chosen), short_side)
+        images = _rgb_images(_seek_frames(container, stream, index, chosen), short_side)
+        frames = stack_images(images, len(chosen))
     return VideoFrames(frames, pts_seconds[chosen])
 
 
 def _seek_frames(
     container: InputContainer, stream: VideoStream, index: FrameIndex, chosen: Sequence[int]
 ) -> Iterator[av.VideoFrame]:
-    """Yield the frames with the chosen (ascending) ordinals, starting anew at a key frame wherever that skips some."""
+    """Yield the frames of the chosen ordinals, which ascend; seek to a key frame wherever that skips some frames."""
     next_ordinal = -1
     for ordinal in chosen:
         key_ordinal, key = index.key_before(ordinal)
@@ -94,7 +95,7 @@ def _seek_frames(
             frames, next_ordinal = _decode_from(container, stream, *key), key_ordinal
         for frame in frames:
             if frame.pts is not None and frame.pts < index.pts[key_ordinal]:
-                continue  # the seek landed on an earlier key frame, or pictures lead this one
+                continue  # the seek landed on an earlier key frame, or this frame leads the key frame
             if frame.pts != index.pts[next_ordinal] or frame.is_corrupt:
                 raise IndexMisleads
             next_ordinal += 1
@@ -108,7 +109,7 @@ def _seek_frames(
 def _decode_from(container: InputContainer, stream: VideoStream, key_pts: int, key_dts: int) -> Iterator[av.VideoFrame]:
     """Seek to a key frame, or to an earlier one, and decode from there on."""
     try:
-        for timestamp in (key_pts, key_dts):  # MP4 and Matroska are searched by the former, MPEG-TS by the latter
+        for timestamp in (key_pts, key_dts):  # MP4 and Matroska seek by the former, MPEG-TS by the latter
             container.seek(timestamp, stream=stream)
             packets = dropwhile(lambda packet: not packet.is_keyframe, _demux(container, stream))
             key = next(packets, None)
@@ -123,7 +124,7 @@ def _decode_from(container: InputContainer, stream: VideoStream, key_pts: int, k
 
 
 def _read_sequentially(path: str, choose: Callable, short_side: int | None) -> VideoFrames:
-    """Decode from the beginning, twice: once to learn which frames there are, once to keep the chosen ones."""
+    """Decode from the beginning twice, first to learn which frames there are, then to keep the chosen ones."""
     with open_video(path) as (container, stream):
         pts, num_damaged = [], 0
         for frame in _decode_all(container, stream):
@@ -135,21 +136,21 @@ def _read_sequentially(path: str, choose: Callable, short_side: int | None) -> V
     if not pts:
         raise decode_error(path, "no frame of its video stream can be decoded")
     if num_damaged:
-        message = f"Frames of {path!r} left out as damaged, or built on damaged ones: {num_damaged}."
+        message = f"Left out frames of {path!r} that are damaged or depend on damaged ones: {num_damaged}."
         warnings.warn(message, RuntimeWarning, stacklevel=4)
     chosen = choose(pts_seconds)
     wanted = set(chosen.tolist())
     with open_video(path) as (container, stream):
         decoded = enumerate(frame for frame in _decode_all(container, stream) if frame is not None)
         kept = (frame for ordinal, frame in islice(decoded, max(wanted) + 1) if ordinal in wanted)
-        frames = _to_rgb(kept, short_side)
+        frames = stack_images(_rgb_images(kept, short_side), len(wanted))
     return VideoFrames(frames, pts_seconds[chosen])
 
 
 def _decode_all(container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame | None]:
-    """Yield every frame, and None for each that is damaged, or builds on a damaged one before the next key packet.
+    """Yield every frame, and None for each one that is damaged or depends on a damaged one.
 
-    A decoder would go on after damage, and paint over what is missing.
+    After damage, nothing is decoded up to the next key packet, because a decoder would paint over what is missing.
     """
     intact = True
     try:
@@ -176,7 +177,7 @@ def _demux(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet
             yield from container.demux(stream)
             return
         except IndexError:
-            continue  # a packet of a stream that appeared after the header, for which PyAV has no place
+            continue  # a packet of a stream that appeared after the header, which PyAV cannot index
 
 
 def _seconds(pts: Sequence[int | None], stream: VideoStream) -> np.ndarray:
@@ -185,14 +186,13 @@ def _seconds(pts: Sequence[int | None], stream: VideoStream) -> np.ndarray:
     )
 
 
-def _to_rgb(frames: Iterable[av.VideoFrame], short_side: int | None) -> np.ndarray:
-    """Pictures as they are shown: uint8 (frames, height, width, 3), turned upright, the short side scaled if asked for.
+def _rgb_images(frames: Iterable[av.VideoFrame], short_side: int | None) -> Iterator[np.ndarray]:
+    """Yield upright images, uint8 (height, width, 3), with the short side scaled if that is asked for.
 
-    Where the size changes on the way, the first frame's rules.
+    Where the size changes within a video, all images have the size of the first.
     """
-    pictures, size = [], None
+    size = None
     for frame in frames:
         size = size or scaled_size(frame.width, frame.height, short_side)
-        picture = frame.to_ndarray(format="rgb24", width=size[0], height=size[1], threads=1)
-        pictures.append(np.rot90(picture, k=round(frame.rotation / 90)))
-    return np.stack(pictures)
+        image = frame.to_ndarray(format="rgb24", width=size[0], height=size[1], threads=1)
+        yield np.rot90(image, k=round(frame.rotation / 90))

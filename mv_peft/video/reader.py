@@ -1,4 +1,4 @@
-"""A file -> the frames that stand for it."""
+"""Reading of the frames that represent a video."""
 
 import os
 from collections.abc import Callable
@@ -16,36 +16,36 @@ Backend = Literal["pyav", "decord"]
 
 def read_frames(
     path: str | os.PathLike,
-    num_frames: int = 12,
-    sampling: FrameSampling = "uniform",
+    max_frames: int = 12,
+    frame_sampling: FrameSampling = "fps_uniform",
     *,
     start_seconds: float | None = None,
     end_seconds: float | None = None,
     short_side: int | None = None,
     backend: Backend = "pyav",
 ) -> VideoFrames:
-    """Decode the frames that stand for a video, and only what they need.
+    """Read the frames that represent a video, and decode no more than they need.
 
     Args:
-        path: a video file.
-        num_frames: the most frames to return; a video that has fewer gives those it has.
-        sampling: which ones, see `mv_peft.video.sampling`. `uniform` is the MV-Adapter authors' index rule over all
-            frames; `fps_uniform` the same over one frame a second, the benchmarks' protocol.
-        start_seconds: begin of the moment, in seconds from the first frame.
-        end_seconds: end of the moment, exclusive.
-        short_side: scale in the decoder to this short side. It is cheap, and it is not CLIP's resize: leave it None to
-            get the file's own pixels.
-        backend: `pyav`, or `decord`, which refuses the files that it is known to get wrong.
+        path: A video file.
+        max_frames: The most frames to return. A shorter video gives those it has.
+        frame_sampling: Which frames to choose, see `mv_peft.video.sampling`. `fps_uniform`, the protocol of the
+            benchmarks, chooses evenly among one frame a second; `uniform` chooses evenly among all frames.
+        start_seconds: Start of the moment to read, in seconds from the first frame.
+        end_seconds: End of the moment, exclusive.
+        short_side: Size to which the decoder scales the short side. This is cheap, but it is not the resize that the
+            models were trained with. None keeps the pixels of the file.
+        backend: `pyav`, or `decord`, which refuses the files that it is known to decode wrongly.
 
     Returns:
-        Frames as uint8 RGB (frames, height, width, 3), upright, with their times.
+        Upright frames as uint8 RGB (frames, height, width, 3), with their times.
 
     Raises:
-        VideoDecodeError: the file gives no frames, or none in the moment.
-        ValueError: an argument that no file could satisfy.
-        ImportError: the backend is not installed.
+        VideoDecodeError: If the file gives no frames, or none in the moment.
+        ValueError: If an argument is wrong for every file.
+        ImportError: If the backend is not installed.
     """
-    check_sampling(num_frames, sampling, start_seconds, end_seconds)
+    check_sampling(max_frames, frame_sampling, start_seconds, end_seconds)
     if short_side is not None and short_side < 1:
         raise ValueError(f"`short_side` must be positive, got {short_side}.")
     if backend not in get_args(Backend):
@@ -53,11 +53,13 @@ def read_frames(
     path = os.fsdecode(path)
 
     def choose(pts_seconds: np.ndarray) -> np.ndarray:
-        chosen = sample_frames(pts_seconds, num_frames, sampling, start_seconds=start_seconds, end_seconds=end_seconds)
+        chosen = sample_frames(
+            pts_seconds, max_frames, frame_sampling, start_seconds=start_seconds, end_seconds=end_seconds
+        )
         if len(chosen) == 0:
             raise decode_error(
                 path,
-                f"the moment starts at {start_seconds:g} s, its last frame is at {pts_seconds[-1]:g} s",
+                f"the moment starts at {start_seconds:g} s, but the last frame is at {pts_seconds[-1]:g} s",
                 "Correct `start_seconds`, or skip the moment with `on_error='skip'`",
             )
         return chosen
@@ -71,10 +73,10 @@ def read_chosen(
     short_side: int | None = None,
     backend: Backend = "pyav",
 ) -> VideoFrames:
-    """Decode the frames whose numbers `choose` picks from the times of all frames, in seconds from the first.
+    """Read the frames whose indices `choose` picks from the times of all frames, in seconds from the first.
 
     Raises:
-        VideoDecodeError: the file gives no frames.
+        VideoDecodeError: If the file gives no frames.
     """
-    # Imported when asked for: decord is optional, and each backend is one file.
+    # Imported on demand, because decord is optional. Each backend is one file.
     return import_module(f"mv_peft.video.{backend}").read(os.fsdecode(path), choose, short_side)

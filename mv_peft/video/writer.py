@@ -1,4 +1,4 @@
-"""Frames -> an H.264 file that every player opens: for demos, notebooks and tests."""
+"""Writing of H.264 files that every player opens, for demos, notebooks and tests."""
 
 import os
 from fractions import Fraction
@@ -8,15 +8,15 @@ import numpy as np
 
 
 def write_video(path: str | os.PathLike, frames: np.ndarray, fps: float = 12) -> None:
-    """Write an mp4 (libx264, yuv420p). One thread: the same frames give the same bytes.
+    """Write a video file (libx264, yuv420p) in one thread, so that the same frames give the same bytes.
 
     Args:
-        path: the file to write; its suffix must name a container that holds H.264, such as `.mp4`.
-        frames: uint8 RGB pictures, shape (frames, height, width, 3); H.264's 4:2:0 needs even height and width.
-        fps: frames a second.
+        path: The file to write. Its suffix must name a container that holds H.264, such as `.mp4`.
+        frames: RGB images, uint8, shape (frames, height, width, 3). 4:2:0 needs an even height and width.
+        fps: Frames per second.
 
     Raises:
-        ValueError: `frames` or `fps` cannot be encoded.
+        ValueError: If `frames` or `fps` cannot be encoded.
     """
     frames = np.asarray(frames)
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or len(frames) == 0:
@@ -33,9 +33,9 @@ def write_video(path: str | os.PathLike, frames: np.ndarray, fps: float = 12) ->
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.thread_count = 1
-        # With its macroblock tree, x264 lets uninitialised memory into its decisions: a different file on each run.
+        # With its macroblock tree, x264 depends on uninitialised memory, and each run would write a different file.
         stream.options = {"x264-params": "mbtree=0"}
         for frame in frames:
-            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-            container.mux(stream.encode(picture))
+            image = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+            container.mux(stream.encode(image))
         container.mux(stream.encode(None))

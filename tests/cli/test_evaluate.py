@@ -213,7 +213,7 @@ def test_mistakes_in_the_arguments(msvd, capsys, arguments, message):
         (["--split", "dev"], "Unknown split 'dev' of msvd"),
         (["--device", "abacus"], "Unknown `--device` 'abacus'"),
         (["--adapter", "."], "adapter_config.json"),
-        (["--sampling", "random"], "Unknown sampling 'random'"),
+        (["--sampling", "random"], "Unknown frame_sampling 'random'"),
     ],
 )
 def test_errors_of_the_world(command, tmp_path, monkeypatch, capsys, arguments, message):

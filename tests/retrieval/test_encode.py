@@ -1,9 +1,10 @@
-"""Each video and text embedded once, the same in any batch, and what cannot be read named."""
+"""Texts and videos have the same embeddings in any form and any batch, and unreadable videos are named."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
+import weakref
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from mv_peft import enable_video
 from mv_peft.data import VideoRecord
 from mv_peft.demo.pretrained import load_tiny_clip
 from mv_peft.errors import MVPeftError, VideoDecodeError
-from mv_peft.retrieval import embed_records
+from mv_peft.retrieval import Moment, embed_records, encode_texts, encode_video_stream, encode_videos
 from mv_peft.video import read_frames
 from tests.retrieval.clips import adapted, processor, write_records
 
@@ -26,6 +27,17 @@ def records(tmp_path_factory):
 
 def embed(records, model=None, **arguments):
     return embed_records(model or adapted(), processor(), records, **{"progress": False, **arguments})
+
+
+def encode(function, videos, model=None, **arguments):
+    return function(model or adapted(), processor(), videos, **{"progress": False, **arguments})
+
+
+def assert_unit_vectors(embeds, rows):
+    assert embeds.dtype == torch.float32
+    assert len(embeds) == rows
+    assert not embeds.is_inference()
+    torch.testing.assert_close(embeds.norm(dim=-1), torch.ones(rows))
 
 
 def with_broken(records, folder, place):
@@ -58,7 +70,7 @@ def test_batches_and_workers_change_nothing(records):
         torch.testing.assert_close(other.text_embeds, whole.text_embeds, rtol=0, atol=1e-6)
 
 
-def test_what_is_equal_is_read_once_and_level(records):
+def test_equal_videos_are_read_once_and_have_equal_embeddings(records):
     read_paths = []
 
     def read(path, *args, **kwargs):
@@ -74,7 +86,7 @@ def test_what_is_equal_is_read_once_and_level(records):
     assert not torch.equal(embeddings.video_embeds[3], embeddings.video_embeds[6])
 
 
-def test_the_model_and_the_random_numbers_are_as_before(records):
+def test_training_modes_and_random_numbers_are_restored(records):
     model = adapted()
     modes = [module.training for module in model.modules()]
     state = torch.get_rng_state()
@@ -95,7 +107,7 @@ def test_autocast_and_sampling_reach_the_model(records):
     assert (embed(records, frame_sampling="head").video_embeds - whole.video_embeds).abs().max() > 1e-4
 
 
-def test_any_adapter_and_none(records):
+def test_any_adapter_or_none_is_taken(records):
     zero_shot = embed(records, enable_video(load_tiny_clip()))
     lora = get_peft_model(load_tiny_clip(), LoraConfig(target_modules=["q_proj"], init_lora_weights=False))
     assert (embed(records, enable_video(lora)).video_embeds - zero_shot.video_embeds).abs().max() > 1e-3
@@ -108,7 +120,7 @@ def test_a_video_that_cannot_be_read_is_named(records, tmp_path, num_workers):
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 32])
-def test_skipping_changes_no_pairing(records, tmp_path, batch_size, caplog):
+def test_skipping_keeps_captions_with_their_videos(records, tmp_path, batch_size, caplog):
     expected = embed(records)
     with caplog.at_level(logging.WARNING):
         got = embed(with_broken(records, tmp_path, 2), on_error="skip", batch_size=batch_size)
@@ -132,10 +144,136 @@ def test_nothing_readable_is_an_error_even_if_skipped(tmp_path):
         ({"on_error": "ignore"}, "Unknown on_error 'ignore'"),
         ({"records": []}, "at least one video, got none"),
         ({"records": [VideoRecord("gone", None, ("x",))]}, "'gone' has no path"),
-        ({"frame_sampling": "random"}, "Unknown sampling 'random'"),
+        ({"frame_sampling": "random"}, "Unknown frame_sampling 'random'"),
     ],
 )
 def test_arguments_are_checked(arguments, message):
     there = [VideoRecord("a", Path("a.mp4"), ("x",))]
     with pytest.raises(ValueError, match=message):
         embed(**{"records": there, **arguments})
+
+
+def test_records_are_texts_and_videos(records):
+    whole = embed(records, batch_size=2)
+    text_embeds = encode_texts(adapted(), processor(), whole.captions, batch_size=2, progress=False)
+    videos = encode(encode_videos, [record.path for record in records], batch_size=2)
+    assert torch.equal(text_embeds, whole.text_embeds)
+    assert torch.equal(videos.embeds, whole.video_embeds)
+    assert (videos.indices, videos.failures) == ((0, 1, 2, 3, 4), {})
+    assert_unit_vectors(text_embeds, 10)
+    assert_unit_vectors(videos.embeds, 5)
+    assert repr(videos) == f"EncodedVideos(5 videos, dim {videos.embeds.shape[1]})"
+
+
+def test_one_text_and_one_video(records):
+    model = adapted()
+    text, texts = (encode_texts(model, processor(), given, progress=False) for given in ("a star", ["a star"]))
+    assert torch.equal(text, texts)
+    video, videos = (encode(encode_videos, given, model).embeds for given in (records[0].path, [records[0].path]))
+    assert torch.equal(video, videos)
+
+
+def forms(records):
+    """The same videos in every form that can be encoded."""
+    process = processor()
+    decoded = [read_frames(record.path, process.max_frames, process.frame_sampling) for record in records]
+    yield "paths", [str(record.path) for record in records]
+    yield "moments", [Moment(record.path) for record in records]
+    yield "frames", decoded
+    yield "arrays", tuple(video.frames for video in decoded)
+    yield "pixel values", [process.pixel_values(video) for video in decoded]
+    yield "mixed", [records[0].path, Moment(records[1].path), *decoded[2:]]
+    yield "generator", (video for video in decoded)
+
+
+def test_all_forms_of_videos_have_the_same_embeddings(records):
+    expected = encode(encode_videos, [record.path for record in records], batch_size=2)
+    for name, videos in forms(records):
+        encoded = encode(encode_videos, videos, batch_size=2)
+        assert torch.equal(encoded.embeds, expected.embeds), name
+        assert encoded.indices == expected.indices, name
+
+
+def test_a_batch_of_pixel_values_is_a_sequence_of_videos(records):
+    path = records[3].path
+    pixel_values = processor().pixel_values(path)
+    encoded = encode(encode_videos, torch.stack([pixel_values, pixel_values.flip(0)]))
+    assert len(encoded.embeds) == 2
+    torch.testing.assert_close(encoded.embeds[:1], encode(encode_videos, path).embeds, rtol=0, atol=1e-6)
+    assert not torch.equal(encoded.embeds[0], encoded.embeds[1])
+
+
+def test_a_stream_yields_batches_as_they_are_done(records):
+    expected = encode(encode_videos, [record.path for record in records], batch_size=2)
+    consumed = []
+
+    def videos():
+        for record in records:
+            consumed.append(record.video_id)
+            yield record.path
+
+    model = adapted()
+    modes = [module.training for module in model.modules()]
+    parts = []
+    for part in encode(encode_video_stream, videos(), model, batch_size=2):
+        assert len(consumed) <= part.indices[-1] + 2, "no further than the next video"
+        assert [module.training for module in model.modules()] == modes
+        assert not torch.is_inference_mode_enabled()
+        assert_unit_vectors(part.embeds, len(part.indices))
+        parts.append(part)
+    assert [part.indices for part in parts] == [(0, 1), (2, 3), (4,)]
+    assert torch.equal(torch.cat([part.embeds for part in parts]), expected.embeds)
+    endless = encode(encode_video_stream, (records[0].path for _ in iter(int, 1)), batch_size=2)
+    assert next(endless).indices == (0, 1)
+
+
+def test_whole_frames_of_a_batch_are_never_held_together(records):
+    alive = []
+
+    def read(*args, **kwargs):
+        assert not any(frames() is not None for frames in alive)
+        video = read_frames(*args, **kwargs)
+        alive.append(weakref.ref(video.frames))
+        return video
+
+    encoded = encode(encode_videos, [record.path for record in records], read=read)
+    assert len(encoded.indices) == len(alive) == 5
+
+
+@pytest.mark.parametrize("lazily", [False, True])
+@pytest.mark.parametrize("batch_size", [1, 2, 32])
+def test_videos_that_cannot_be_read_are_left_out_or_raise(records, tmp_path, batch_size, lazily):
+    def paths():
+        found = [record.path for record in with_broken(records, tmp_path, 2)]
+        return iter(found) if lazily else found
+
+    expected = encode(encode_videos, [record.path for record in records])
+    encoded = encode(encode_videos, paths(), on_error="skip", batch_size=batch_size)
+    assert encoded.indices == (0, 1, 3, 4, 5)
+    assert list(encoded.failures) == [2]
+    assert "broken.mp4" in encoded.failures[2]
+    assert repr(encoded).endswith(", 1 failed)")
+    torch.testing.assert_close(encoded.embeds, expected.embeds, rtol=0, atol=1e-6)
+    for function in (encode_videos, lambda *args, **kwargs: list(encode_video_stream(*args, **kwargs))):
+        with pytest.raises(VideoDecodeError, match=r"^Cannot decode '.*broken.mp4'"):
+            encode(function, paths(), batch_size=batch_size)
+
+
+@pytest.mark.parametrize("function", [encode_videos, encode_video_stream])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"batch_size": 0}, "`batch_size` must be positive, got 0"),
+        ({"on_error": "ignore"}, "Unknown on_error 'ignore'"),
+        ({"frame_sampling": "random"}, "Unknown frame_sampling 'random'"),
+        ({"videos": iter(["a.mp4"]), "num_workers": 2}, "`num_workers` 2 has no effect on videos that are no sequence"),
+    ],
+)
+def test_arguments_of_the_encoding_are_checked(function, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        encode(function, **{"videos": ["a.mp4"], **arguments})
+
+
+def test_nothing_gives_no_rows():
+    assert len(encode_texts(adapted(), processor(), [], progress=False)) == 0
+    assert len(encode(encode_videos, []).embeds) == 0

@@ -1,4 +1,4 @@
-"""The frame cache: the same frames as decoding, whatever was asked and whatever happened to the process."""
+"""The frame cache gives the same frames as decoding, for all requests and after any interruption."""
 
 import json
 import os
@@ -20,6 +20,7 @@ from mv_peft.encoders.pixels import FramePreprocessor
 from mv_peft.errors import CacheError, VideoDecodeError
 from mv_peft.video import CacheSettings, VideoCache, build_cache, read_frames
 from mv_peft.video.sampling import FrameSampling
+from tests.families import pillow_image_processor
 
 from .clips import encode, read_numbers
 
@@ -28,7 +29,7 @@ SAMPLINGS = FrameSampling.__args__
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Three clips: ten seconds, in a subfolder; one frame; and a text that is none."""
+    """A clip of ten seconds in a subfolder, a clip of one frame, and a text file."""
     folder = tmp_path_factory.mktemp("videos")
     (folder / "sub").mkdir()
     encode(folder / "sub" / "lång.mp4", num_frames=250)
@@ -56,7 +57,7 @@ def no_decoding(*args, **kwargs):
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_answers_as_decoding_does(cache, folder, data):
+def test_the_cache_gives_what_decoding_gives(cache, folder, data):
     path = data.draw(st.sampled_from([folder / "sub" / "lång.mp4", folder / "one.mp4"]))
     start = data.draw(st.sampled_from([None, 0, 2, 2.5, 7]))
     moment = {"start_seconds": start, "end_seconds": data.draw(st.sampled_from([None, 8, 9.5]))}
@@ -65,14 +66,14 @@ def test_answers_as_decoding_does(cache, folder, data):
     request = (data.draw(st.integers(1, 14)), data.draw(st.sampled_from(SAMPLINGS)))
     expected, got = read_frames(path, *request, **moment), cache.read_frames(path, *request, **moment)
     assert np.array_equal(got.pts_seconds, expected.pts_seconds)
-    assert np.array_equal(got.frames, expected.frames)  # smaller than 224: stored as they are
+    assert np.array_equal(got.frames, expected.frames)  # smaller than 224, so stored unchanged
 
 
 @pytest.mark.parametrize("num_frames", [1, 4, 9, 10, 12])
 def test_serves_any_number_of_frames_without_the_decoder(cache, folder, num_frames, monkeypatch):
     path = folder / "sub" / "lång.mp4"
     expected = read_frames(path, num_frames, "fps_uniform")
-    monkeypatch.setattr("mv_peft.video.cache.read_frames", no_decoding)
+    monkeypatch.setattr("mv_peft.video.cache.read.read_frames", no_decoding)
     got = cache.read_frames(path, num_frames, "fps_uniform")
     assert np.array_equal(read_numbers(got.frames), read_numbers(expected.frames))
     assert len(got) == min(num_frames, 10)
@@ -98,9 +99,32 @@ def test_clip_sees_the_same_pixels(tmp_path, height):
     assert (tmp_path / "jpeg" / "data.bin").stat().st_size < (tmp_path / "cache" / "data.bin").stat().st_size
 
 
+def test_siglip_sees_the_same_pixels_if_images_keep_their_size(tmp_path):
+    path = encode(tmp_path / "clip.mp4", num_frames=50, size=(300, 400))
+    build(tmp_path, tmp_path / "original", settings=CacheSettings(short_side=None))
+    build(tmp_path, tmp_path / "scaled")
+    preprocess = FramePreprocessor(pillow_image_processor("siglip")())
+    source = preprocess(read_frames(path, 2).frames)
+    original, scaled = (VideoCache(tmp_path / name).read_frames(path, 2) for name in ("original", "scaled"))
+    assert original.frames.shape == (2, 300, 400, 3)
+    assert torch.equal(preprocess(original.frames), source)
+    assert not torch.equal(preprocess(scaled.frames), source)
+    assert VideoCache(tmp_path / "original").settings == CacheSettings(short_side=None)
+
+
+def test_a_cache_of_version_0_1_0_is_read_and_continued(folder, tmp_path):
+    build(folder, tmp_path / "c", settings=CacheSettings("uniform", 5))
+    path = tmp_path / "c" / "settings.json"
+    settings = json.loads(path.read_text())
+    settings["sampling"] = settings.pop("frame_sampling")  # as it was called then
+    path.write_text(json.dumps(settings))
+    assert VideoCache(tmp_path / "c").settings == CacheSettings("uniform", 5)
+    assert build(folder, tmp_path / "c").num_present == 3
+
+
 def test_other_rules(folder, tmp_path, monkeypatch):
-    build(folder, tmp_path / "c", settings=CacheSettings(sampling="uniform", max_frames=5))
-    monkeypatch.setattr("mv_peft.video.cache.read_frames", no_decoding)
+    build(folder, tmp_path / "c", settings=CacheSettings(frame_sampling="uniform", max_frames=5))
+    monkeypatch.setattr("mv_peft.video.cache.read.read_frames", no_decoding)
     got = VideoCache(tmp_path / "c").read_frames(folder / "sub" / "lång.mp4", 5, "uniform")
     assert read_numbers(got.frames).tolist() == [0, 50, 100, 150, 200]
 
@@ -139,12 +163,12 @@ def test_opened_for_videos_wherever_they_are(folder, cache, tmp_path):
         assert opened.videos == moved
         assert opened.find(moved / "one.mp4") is not None
     (moved / "one.mp4").write_text("another")
-    with pytest.raises(CacheError, match=r"cache' holds none of these 1 videos, as they are now. Make it anew"):
+    with pytest.raises(CacheError, match=r"cache' holds none of these 1 videos as they are now. Build it again"):
         VideoCache.holding(cache.folder, [moved / "one.mp4"], videos=moved)
 
 
 def test_links_are_videos_of_the_folder(folder, tmp_path, monkeypatch):
-    """The clips of a benchmark often are links into another disk."""
+    """The clips of a benchmark are often links to another disk."""
     links = tmp_path / "links"
     (links / "sub").mkdir(parents=True)
     (links / "clip.mp4").symlink_to(folder / "one.mp4")
@@ -156,7 +180,7 @@ def test_links_are_videos_of_the_folder(folder, tmp_path, monkeypatch):
     assert (report.num_cached, list(report.unreadable)) == (2, ["loop.mp4"])
     cache = VideoCache(tmp_path / "cache")
     assert list(cache.entries) == paths
-    monkeypatch.setattr("mv_peft.video.cache.read_frames", no_decoding)
+    monkeypatch.setattr("mv_peft.video.cache.read.read_frames", no_decoding)
     monkeypatch.chdir(tmp_path)
     for root in (links, tmp_path / "elsewhere", "links", "links/../elsewhere"):
         got = cache.read_frames(f"{root}/sub/more/lång.mp4", 12, "fps_uniform")
@@ -181,8 +205,8 @@ def test_damage_is_found(folder, tmp_path):
         VideoCache(tmp_path / "c")
 
 
-def test_what_a_kill_leaves_is_mended(folder, tmp_path):
-    """A begun line, and data that no line speaks of."""
+def test_what_a_killed_process_leaves_is_repaired(folder, tmp_path):
+    """An incomplete line, and data that no line refers to."""
     build(folder, tmp_path / "c")
     data, index = tmp_path / "c" / "data.bin", tmp_path / "c" / "index.jsonl"
     expected = data.read_bytes()
@@ -196,8 +220,8 @@ def test_what_a_kill_leaves_is_mended(folder, tmp_path):
     assert VideoCache(tmp_path / "c").verify() == []
 
 
-def test_killed_and_gone_on(tmp_path):
-    """SIGKILL at several moments of a real run; in the end the cache is as if nothing had happened."""
+def test_a_killed_build_continues(tmp_path):
+    """After SIGKILL at several times of a real run, the cache is in the end the same as without."""
     for number in range(12):
         encode(tmp_path / f"{number:02}.mp4", num_frames=100)
     command = [sys.executable, "-m", "mv_peft", "cache", "--videos", str(tmp_path), "--out", str(tmp_path / "c")]
@@ -255,16 +279,22 @@ def test_pickled_without_its_data(cache, folder):
 
 
 def test_mistakes_are_named(folder, cache, tmp_path):
-    with pytest.raises(CacheError, match="holds no frame cache. Make one with `mv-peft cache`"):
+    with pytest.raises(CacheError, match="holds no frame cache. Create one with `mv-peft cache`"):
         VideoCache(tmp_path)
-    with pytest.raises(CacheError, match="Choose another folder for those"):
+    with pytest.raises(CacheError, match="Choose another folder for these settings"):
         build(folder, cache.folder, settings=CacheSettings(format="jpeg"))
-    with pytest.raises(ValueError, match="'uniform' over all frames needs `max_frames`"):
-        build(folder, tmp_path / "a", settings=CacheSettings(sampling="uniform"))
+    with pytest.raises(
+        ValueError, match="'uniform' chooses among all frames and needs `max_frames`. Set it, or use 'fps_uniform'"
+    ):
+        build(folder, tmp_path / "a", settings=CacheSettings(frame_sampling="uniform"))
+    with pytest.raises(ValueError, match="`short_side` must be positive, or None for the original size, got 0"):
+        build(folder, tmp_path / "a", settings=CacheSettings(short_side=0))
+    with pytest.raises(ValueError, match="`max_frames` must be positive, got 0"):
+        build(folder, tmp_path / "a", settings=CacheSettings(max_frames=0))
     with pytest.raises(ValueError, match="Unknown format 'png'. Choose from: jpeg, uint8"):
         build(folder, tmp_path / "a", settings=CacheSettings(format="png"))
-    with pytest.raises(ValueError, match="not below the folder of videos"):
+    with pytest.raises(ValueError, match="is not inside the folder of videos"):
         build_cache(tmp_path / "a", folder / "sub", [folder / "one.mp4"])
     encode(tmp_path / "other.mp4", num_frames=1)
-    with pytest.raises(CacheError, match="is of the videos in"):
+    with pytest.raises(CacheError, match="was built from the videos in"):
         build_cache(cache.folder, tmp_path, [tmp_path / "other.mp4"])

@@ -12,16 +12,16 @@ from .clips import HOSTILE, read_numbers
 decord = pytest.importorskip("mv_peft.video.decord")
 
 REFUSED = {
-    "edit_hides_start.mp4": "decord counts 52 frames, it has 46",
-    "edit_hides_end.mp4": "decord counts 33 frames, it has 25",
+    "edit_hides_start.mp4": "decord counts 52 frames instead of 46",
+    "edit_hides_end.mp4": "decord counts 33 frames instead of 25",
     "edit_twice.mp4": "time stamps are missing, repeated or damaged",
     "rotated_90.mp4": "decord does not turn frames upright",
     "h264.ts": "decord loses the first frames of MPEG-TS",
     "cut_start.ts": "decord loses the first frames of MPEG-TS",
     "mpeg2.ts": "decord loses the first frames of MPEG-TS",
-    "mpeg2.mpg": "decord gives its frames other times",
-    "mpeg4_b_frames.avi": "decord gives its frames other times",
-    "h264_b_frames.avi": "decord gives its frames other times",
+    "mpeg2.mpg": "decord gives its frames different times",
+    "mpeg4_b_frames.avi": "decord gives its frames different times",
+    "h264_b_frames.avi": "decord gives its frames different times",
     "no_duration.webm": "decord cannot read it",
     "av1.mp4": "decord cannot read it",
     "raw.h264": "time stamps are missing",
@@ -49,17 +49,17 @@ def test_decord_refuses_what_it_gets_wrong(name, hostile):
 
 
 def test_decord_scales_and_takes_moments(clip):
-    video = read_frames(clip, 2, start_seconds=1.0, end_seconds=1.4, short_side=24, backend="decord")
+    video = read_frames(clip, 2, "uniform", start_seconds=1.0, end_seconds=1.4, short_side=24, backend="decord")
     assert video.frames.shape == (2, 24, 64, 3)
     assert read_numbers(video.frames).tolist() == [25, 30]
 
 
 def test_decord_does_not_mind_the_bridge_that_is_set(clip):
     bridge = decord.decord.bridge
-    expected = read_frames(clip, 3, backend="decord").frames
+    expected = read_frames(clip, 3, "uniform", backend="decord").frames
     bridge.set_bridge("torch")
     try:
-        np.testing.assert_array_equal(read_frames(clip, 3, backend="decord").frames, expected)
+        np.testing.assert_array_equal(read_frames(clip, 3, "uniform", backend="decord").frames, expected)
     finally:
         bridge.reset_bridge()
 
@@ -69,7 +69,7 @@ def test_without_decord_the_rest_works_and_its_absence_is_said(clip):
 import sys
 sys.modules["decord"] = None
 from mv_peft.video import read_frames
-print(len(read_frames({str(clip)!r}, 3)))
+print(len(read_frames({str(clip)!r}, 3, "uniform")))
 try:
     read_frames({str(clip)!r}, backend="decord")
 except ImportError as err:

@@ -1,4 +1,4 @@
-"""Agreement with the authors' program before the model: pixels of pictures, ids of captions, from its recordings."""
+"""Agreement with recordings of the authors' program in the pixels of images and the ids of captions."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 from transformers import CLIPTokenizer
 
 from mv_peft.encoders import MVProcessor
-from mv_peft.encoders.pixels import CLIPImageProcessorPil, FramePreprocessor
+from mv_peft.encoders.pixels import FramePreprocessor
+from tests.families import pillow_image_processor
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 PICTURES = ("gray", "landscape", "portrait", "square", "upscale")
@@ -20,12 +21,12 @@ BEGIN, END = 49406, 49407
 
 @pytest.fixture(scope="module")
 def image_processor():
-    return CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    return pillow_image_processor("clip")(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
 
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    """CLIP's, reduced to the merges that the recorded captions need; ids are CLIP's own."""
+    """CLIP's tokenizer, reduced to the merges that the recorded captions need; the ids are those of CLIP."""
     parts = json.loads((GOLDEN / "_tokenisation" / "bpe.json").read_text(encoding="utf-8"))
     return CLIPTokenizer(vocab=parts["vocab"], merges=[tuple(pair) for pair in parts["merges"]])
 
@@ -46,7 +47,7 @@ def test_official_pixels_to_the_bit(name, image_processor):
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_exact_pixels_are_the_same_unless_the_margin_is_odd(name, image_processor):
-    """An odd margin of landscape's, 43, is halved to 22 by them and to 21 by Transformers."""
+    """The margin of "landscape" is 43, half of which is 22 in the authors' program and 21 in Transformers."""
     frames, expected = picture(name)
     exact = FramePreprocessor(image_processor, "exact")(frames)
     assert torch.equal(exact, expected) == (name != "landscape")
@@ -57,7 +58,9 @@ def test_exact_pixels_are_the_same_unless_the_margin_is_odd(name, image_processo
 def test_official_pixels_of_a_portrait_with_an_odd_margin(image_processor):
     frames, expected = picture("landscape")
     turned = FramePreprocessor(image_processor, "official")(np.ascontiguousarray(frames.transpose(0, 2, 1, 3)))
-    torch.testing.assert_close(turned, expected.transpose(2, 3), rtol=0, atol=0.02)  # a level: one side is scaled first
+    torch.testing.assert_close(
+        turned, expected.transpose(2, 3), rtol=0, atol=0.02
+    )  # a level, because one side is scaled first
 
 
 @pytest.mark.parametrize("max_text_tokens", [int(length) for length in CAPTIONS["ids"]])
@@ -66,7 +69,7 @@ def test_ids_of_captions(max_text_tokens, image_processor, tokenizer):
     recorded = CAPTIONS["ids"][str(max_text_tokens)]
     assert len(recorded) == 17
     for caption, padded in zip(CAPTIONS["captions"], recorded, strict=True):
-        ids = padded[: max(place for place, token in enumerate(padded) if token == END) + 1]  # they pad with 0
+        ids = padded[: max(place for place, token in enumerate(padded) if token == END) + 1]  # the authors pad with 0
         batch = processor(text=caption)
         assert batch["input_ids"][0].tolist() == ids, caption
         assert batch["attention_mask"].all()

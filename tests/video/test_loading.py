@@ -21,7 +21,7 @@ def paths(tmp_path_factory):
 
 def test_skipping_counts_reports_and_keeps_the_pairs(paths, caplog):
     with caplog.at_level(logging.WARNING, logger="mv_peft"):
-        loaded = load_videos(paths, on_error="skip")
+        loaded = load_videos(paths, on_error="skip", read=functools.partial(read_frames, frame_sampling="uniform"))
     assert [video and len(video) for video in loaded.videos] == [3, 4, None, 6, 7, 8]
     assert list(loaded.skipped) == [str(paths[2])]
     assert "Invalid data" in loaded.skipped[str(paths[2])]
@@ -43,7 +43,7 @@ def test_unknown_on_error_is_refused(paths):
 def test_workers_give_what_one_process_gives(start, backend, paths):
     if backend == "decord":
         pytest.importorskip("mv_peft.video.decord")
-    read = functools.partial(read_frames, num_frames=4, backend=backend)
+    read = functools.partial(read_frames, max_frames=4, frame_sampling="uniform", backend=backend)
     collate = functools.partial(load_videos, on_error="skip", read=read)
     expected = load_videos(paths, on_error="skip", read=read)  # the parent has used the decoder when it forks
     batches = DataLoader(

@@ -88,8 +88,8 @@ def test_one_frame_a_second_shows_a_still_once():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num_frames": 0}, "`num_frames` must be positive, got 0"),
-        ({"sampling": "unifrom"}, "Unknown sampling 'unifrom'. Choose from: clip4clip, .*uniform"),
+        ({"max_frames": 0}, "`max_frames` must be positive, got 0"),
+        ({"frame_sampling": "unifrom"}, "Unknown frame_sampling 'unifrom'. Choose from: clip4clip, .*uniform"),
         ({"start_seconds": -1.0}, "`start_seconds` must be finite and not negative, got -1.0"),
         ({"start_seconds": float("nan")}, "`start_seconds` must be finite and not negative, got nan"),
         ({"start_seconds": 3.0, "end_seconds": 3.0}, r"`end_seconds` must be later than 3.0 .*, got 3.0"),
@@ -98,4 +98,4 @@ def test_one_frame_a_second_shows_a_still_once():
 )
 def test_senseless_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
-        sample_frames(np.arange(10.0), **{"num_frames": 3, **arguments})
+        sample_frames(np.arange(10.0), **{"max_frames": 3, **arguments})

@@ -8,7 +8,7 @@ from .clips import paint, read_numbers
 
 def test_what_is_written_is_read(tmp_path):
     write_video(tmp_path / "clip.mp4", np.stack([paint(n) for n in range(30)]), fps=12)
-    video = read_frames(tmp_path / "clip.mp4", 1000)
+    video = read_frames(tmp_path / "clip.mp4", 1000, "uniform")
     assert read_numbers(video.frames).tolist() == list(range(30))
     np.testing.assert_allclose(video.pts_seconds, np.arange(30) / 12)
 

@@ -179,7 +179,7 @@ class LayerTuner(EncoderTuner):
     def _adapt(self, config: Any, adapter_name: str, layer: Any, module_name: str) -> None:
         place = self._locate(module_name)
         assert place is not None, module_name
-        self._add_adapter(config, adapter_name, self._towers[place.tower], place.index, layer)
+        self._add_adapter(config, adapter_name, self._towers[place.tower], place.layer, layer)
 
     def _add_adapter(self, config: Any, adapter_name: str, tower: ModelTower, index: int, layer: Any) -> None:
         """Put a fresh adapter into a layer."""
@@ -219,10 +219,10 @@ class LayerTuner(EncoderTuner):
                 if place is None:
                     what = f"'{name}' ({type(module).__name__})"
                     raise ValueError(f"{self._wrong_target()}, not on {what}. {_RIGHT_TARGET}")
-                found.append((place.tower, place.index))
+                found.append((place.tower, place.layer))
         return found
 
-    def _check_target_module_exists(self, peft_config: LayerTunerConfig, key: str) -> Any:  # type: ignore[override]
+    def _check_target_module_exists(self, peft_config: LayerTunerConfig, key: str) -> Any:
         # PEFT's own handling of layers knows neither towers nor regular expressions: it sees none, and ours follows.
         unrestricted = copy.copy(peft_config)
         unrestricted.layers_to_transform = None
@@ -233,7 +233,7 @@ class LayerTuner(EncoderTuner):
         layers = peft_config.for_tower("layers_to_transform", place.tower)
         if layers is None:
             return found
-        return place.index in ([layers] if isinstance(layers, int) else layers)
+        return place.layer in ([layers] if isinstance(layers, int) else layers)
 
     def _locate(self, module_name: str) -> Location | None:
         """Give tower and layer of a module that can take an adapter; None for any other."""

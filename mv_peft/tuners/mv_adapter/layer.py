@@ -80,8 +80,8 @@ class MVAdapterLinear(MVAdapterLayer, AdaptedModule):
         result = videos
         for name, rows in (context.adapter_rows or {}).items():
             if name in self.mv_adapter_block:
-                masks = (None if mask is None else mask[rows] for mask in (context.frame_mask, context.token_mask))
-                delta = self._delta(name, videos[rows].flatten(0, 1), LayerContext(*masks))
+                frames, tokens = (mask if mask is None else mask[rows] for mask in context[:2])
+                delta = self._delta(name, videos[rows].flatten(0, 1), LayerContext(frames, tokens))
                 result = result.index_add(0, rows, delta.unflatten(0, (len(rows), -1)))
         return result.flatten(0, 1)
 

@@ -10,7 +10,7 @@ from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 from torch import Tensor, nn
 
-from ...encoders.families import embedding_dim, towers
+from ...encoders.families import ModelTower, embedding_dim, towers
 from ..base.names import current_key
 from ..base.tuner import EncoderTuner
 from .config import TemporalHeadConfig
@@ -62,8 +62,7 @@ class TemporalHeadModel(EncoderTuner):
         self._check_method(config)
         if config.init == "clip":
             text = found.get("text")
-            fits = text is not None and text.names.layer.pre_norm
-            if not fits or text.width != dim or text.config.intermediate_size != 4 * dim:
+            if text is None or not _can_be_copied(text, dim):
                 raise ValueError(
                     f"init='clip' copies layers of a text encoder like CLIP's, as wide as the embeddings, {dim}, with "
                     f"an MLP of ratio 4; {type(model).__name__} has "
@@ -142,6 +141,11 @@ def _without_configurations(model: nn.Module) -> Iterator[None]:
         model.__dict__.pop("peft_config", None)
         if ours is not None:
             model.peft_config = ours
+
+
+def _can_be_copied(text: ModelTower, dim: int) -> bool:
+    """Whether the layers of a text tower have the form and the width of a head's."""
+    return text.names.layer.pre_norm and text.width == dim and text.config.intermediate_size == 4 * dim
 
 
 def _num_heads(model: nn.Module, config: TemporalHeadConfig) -> int:

@@ -1,1 +1,1 @@
-"""A cache of decoded frames: reading it, making it, and its files."""
+"""A cache of decoded frames: reading it, building it, and its files."""

@@ -1,11 +1,12 @@
-"""Frames decoded once: a cache that is asked like `read_frames`, and answers the same or decodes.
+"""Reading of a frame cache, which takes the place of `read_frames` and returns the same frames.
 
-The cache knows the times of all frames of a video. So it chooses as `read_frames` does, by the same arithmetic, and
-answers if it holds every chosen frame: with one frame a second stored, any number of frames by any `fps_` rule, and
-moments that begin on a whole second. Otherwise it decodes the file.
+The cache knows the times of all frames of a video. It therefore chooses exactly as `read_frames` does, and returns the
+stored frames if it holds every chosen one; otherwise it decodes the file. A cache of one frame a second holds the
+frames of every `fps_` rule, for any number of frames and for moments that start on a whole second.
 
-Pictures are scaled by Pillow's bicubic filter to a short side of 224, which is CLIP's own first step: of uint8 frames,
-CLIP's exact preprocessing makes the same pixel values, to the bit, as of the file itself.
+By default, images are scaled by Pillow's bicubic filter to a short side of 224. This is the first step of CLIP's exact
+preprocessing, which therefore gives the same pixel values, to the bit, from uint8 frames of the cache as from the file.
+SigLIP's first step is a resize to a square, so only a cache with `short_side=None` gives the same values for it.
 """
 
 from __future__ import annotations
@@ -29,17 +30,17 @@ logger = logging.getLogger(__name__)
 
 
 class VideoCache:
-    """A frame cache that `mv-peft cache` made, for reading; DataLoader workers may share it.
+    """A frame cache opened for reading, which DataLoader workers may share.
 
     Args:
-        folder: the cache.
-        videos: folder of the videos, if it is no longer where it was when the cache was made.
+        folder: Folder of the cache, as `build_cache` or `mv-peft cache` made it.
+        videos: Folder of the videos, if it has moved since the cache was built.
 
     Raises:
-        CacheError: the folder holds no cache.
+        CacheError: If the folder holds no cache.
 
     Example:
-        >>> dataset = VideoCaptionDataset(records, sampling="fps_uniform", read=VideoCache("cache").read_frames)
+        >>> dataset = VideoCaptionDataset(records, processor=processor, read=VideoCache("cache").read_frames)
     """
 
     def __init__(self, folder: str | os.PathLike, videos: str | os.PathLike | None = None) -> None:
@@ -55,27 +56,27 @@ class VideoCache:
     def holding(
         cls, folder: str | os.PathLike, paths: Collection[str | os.PathLike], *, videos: str | os.PathLike
     ) -> VideoCache:
-        """Open a cache for certain videos, whether or not they were moved since it was made.
+        """Open a cache for certain videos, whether or not they have moved since it was built.
 
         Args:
-            folder: the cache.
-            paths: the videos that shall be read.
-            videos: folder of the videos, as it is now.
+            folder: Folder of the cache.
+            paths: The videos that will be read.
+            videos: Folder of the videos as it is now.
 
         Raises:
-            CacheError: the folder holds no cache, or one that knows none of these videos and would change nothing.
+            CacheError: If the folder holds no cache, or one that holds none of these videos.
         """
         for root in (None, videos):
             cache = cls(folder, root)
             if any(cache.find(path) is not None for path in paths):
                 return cache
         raise CacheError(
-            f"The cache '{folder}' holds none of these {len(paths)} videos, as they are now. "
-            "Make it anew by `mv-peft cache`, or do without."
+            f"The cache '{folder}' holds none of these {len(paths)} videos as they are now. "
+            "Build it again with `mv-peft cache`, or read the videos without a cache."
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_data": None}  # a worker maps the file itself
+        return {**self.__dict__, "_data": None}  # each worker maps the file itself
 
     def __len__(self) -> int:
         return sum(entry.error is None for entry in self.entries.values())
@@ -86,18 +87,18 @@ class VideoCache:
     def read_frames(
         self,
         path: str | os.PathLike,
-        num_frames: int = 12,
-        sampling: FrameSampling = "uniform",
+        max_frames: int = 12,
+        frame_sampling: FrameSampling = "fps_uniform",
         *,
         start_seconds: float | None = None,
         end_seconds: float | None = None,
     ) -> VideoFrames:
-        """The frames that `mv_peft.video.read_frames` chooses, scaled if they come from the cache.
+        """Read the frames that `mv_peft.video.read_frames` chooses, scaled if they come from the cache.
 
         Raises:
-            VideoDecodeError: the video gives no frames, now or when the cache was made.
-            CacheError: the cached block is damaged.
-            ValueError: as `mv_peft.video.read_frames`.
+            VideoDecodeError: If the video gives no frames, or gave none when the cache was built.
+            CacheError: If the cached block is damaged.
+            ValueError: If an argument is wrong for every video.
         """
         entry = self.find(path)
         if entry is not None and entry.error is not None:
@@ -106,15 +107,17 @@ class VideoCache:
             block = self._block(entry)
             times = block[: 8 * entry.num_frames].view("<f8")
             stored = block[8 * entry.num_frames :][: 8 * entry.shape[0]].view("<i8")
-            chosen = sample_frames(times, num_frames, sampling, start_seconds=start_seconds, end_seconds=end_seconds)
+            chosen = sample_frames(
+                times, max_frames, frame_sampling, start_seconds=start_seconds, end_seconds=end_seconds
+            )
             if len(chosen) and np.isin(chosen, stored).all():
                 frames = decode_block(block, entry, self.settings.format, np.searchsorted(stored, chosen).tolist())
                 return VideoFrames(frames, times[chosen].copy())
         logger.debug("Decoding '%s': the cache does not hold these frames.", path)
-        return read_frames(path, num_frames, sampling, start_seconds=start_seconds, end_seconds=end_seconds)
+        return read_frames(path, max_frames, frame_sampling, start_seconds=start_seconds, end_seconds=end_seconds)
 
     def find(self, path: str | os.PathLike) -> Entry | None:
-        """The entry of a video; None if it is not cached, or was changed since."""
+        """Return the entry of a video, or None if it is not cached or has changed since."""
         entry = self.entries.get(video_key(path, self.videos))
         if entry is None:
             return None
@@ -125,7 +128,7 @@ class VideoCache:
         return entry if (status.st_size, status.st_mtime_ns) == (entry.size, entry.mtime_ns) else None
 
     def verify(self) -> list[str]:
-        """Compare every block with its checksum; the videos whose blocks are damaged."""
+        """Compare every block with its checksum, and return the videos whose blocks are damaged."""
         self._verified.clear()
         damaged = []
         for entry in self.entries.values():
@@ -137,23 +140,23 @@ class VideoCache:
         return damaged
 
     def _block(self, entry: Entry) -> np.ndarray:
-        """A video's bytes, compared with their checksum at the first look."""
+        """Return the block of a video, after comparing it with its checksum the first time."""
         if self._data is None:
             self._data = np.memmap(self.folder / "data.bin", dtype=np.uint8, mode="r")
         block = np.asarray(self._data[entry.offset : entry.offset + entry.length])
         if entry.video not in self._verified:
             if len(block) != entry.length or hashlib.sha256(block.data).hexdigest() != entry.sha256:
                 raise CacheError(
-                    f"The cached frames of '{entry.video}' in '{self.folder}' are damaged. Make the cache anew."
+                    f"The cached frames of '{entry.video}' in '{self.folder}' are damaged. Build the cache again."
                 )
             self._verified.add(entry.video)
         return block
 
 
 def video_key(path: str | os.PathLike, videos: Path) -> str:
-    """Name of a video in the index: its path below the folder of videos.
+    """Return the name of a video in the index, which is its path relative to the folder of videos.
 
-    Links below the folder are names like others, wherever they lead; `videos` itself has none in it.
+    Links inside that folder are not resolved, wherever they lead; `videos` itself must be resolved.
     """
     absolute = Path(os.path.abspath(os.fsdecode(path)))
     for folder in absolute.parents:

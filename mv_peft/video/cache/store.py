@@ -1,11 +1,11 @@
-"""The files of a frame cache: one that only grows, and an index of it that is never ahead of it.
+"""The files of a frame cache: data that is only appended to, and an index that is never ahead of the data.
 
-    settings.json    what is stored, fixed when the cache is made
-    data.bin         one block a video: times of all its frames, numbers of the stored ones, and their pixels
-    index.jsonl      one line a video: where its block is, how long, its checksum, and what file it was made of
+    settings.json    what is stored, fixed when the cache is created
+    data.bin         one block per video: times of all its frames, indices of the stored ones, and their pixels
+    index.jsonl      one line per video: position, length and checksum of its block, and the file it was made from
 
-A block is on the disk before its line is. Whatever ends the process, the next one finds complete lines, drops at most
-one that was begun, cuts off data that no line speaks of, and goes on.
+A block is on disk before its line is. Whatever ends the process, the next one finds complete lines, drops at most one
+incomplete line, cuts off data that no line refers to, and continues.
 """
 
 import hashlib
@@ -34,15 +34,16 @@ class CacheSettings:
     """What a cache stores of each video.
 
     Attributes:
-        sampling: index rule of the stored frames.
-        max_frames: the most of them a video; None, for the `fps_` rules: every one of one frame a second.
-        short_side: pixels that larger pictures are scaled to, as CLIP scales them.
-        format: `uint8` as they are, `jpeg` about a ninth of it.
+        frame_sampling: Which frames are stored.
+        max_frames: The most frames of a video. None, which the `fps_` rules allow, stores one frame a second.
+        short_side: Size in pixels to which the short side of larger images is scaled, as CLIP scales it. None stores
+            images in their original size, which exact preprocessing for SigLIP needs: it resizes to a square at once.
+        format: "uint8" stores pixels without loss, "jpeg" takes about a ninth of that.
     """
 
-    sampling: FrameSampling = "fps_uniform"
+    frame_sampling: FrameSampling = "fps_uniform"
     max_frames: int | None = None
-    short_side: int = 224
+    short_side: int | None = 224
     format: FrameFormat = "uint8"
 
 
@@ -51,15 +52,15 @@ class Entry:
     """A line of the index.
 
     Attributes:
-        video: path below the folder of videos, with forward slashes.
-        size: of the video file, in bytes.
-        mtime_ns: when it was last changed.
-        error: why it gives no frames; then the rest is empty.
-        offset: of its block in the data.
-        shape: of the stored frames (frames, height, width, 3).
-        num_frames: how many frames the video has.
-        lengths: bytes of each stored picture.
-        sha256: of the block.
+        video: Path relative to the folder of videos, with forward slashes.
+        size: Size of the video file in bytes.
+        mtime_ns: Time of its last change.
+        error: Why it gives no frames, in which case the remaining fields are empty.
+        offset: Position of its block in the data.
+        shape: Shape of the stored frames (frames, height, width, 3).
+        num_frames: How many frames the video has.
+        lengths: Size of each stored image in bytes.
+        sha256: Checksum of the block.
     """
 
     video: str
@@ -74,29 +75,31 @@ class Entry:
 
     @property
     def length(self) -> int:
-        """Bytes of the block."""
+        """Size of the block in bytes."""
         return 8 * self.num_frames + 8 * self.shape[0] + sum(self.lengths)
 
 
 def read_settings(folder: Path) -> tuple[CacheSettings, str]:
-    """Settings, and the folder of videos that it was made of.
+    """Read the settings of a cache, and the path of the folder of videos that it was built from.
 
     Raises:
-        CacheError: the folder holds no cache, or one of another version.
+        CacheError: If the folder holds no cache, or one of another version.
     """
     try:
         stored = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
         version, videos = stored.pop("version"), stored.pop("videos")
+        if "sampling" in stored:  # written by version 0.1.0
+            stored["frame_sampling"] = stored.pop("sampling")
         settings = CacheSettings(**stored)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as err:
-        raise CacheError(f"'{folder}' holds no frame cache. Make one with `mv-peft cache`.") from err
+        raise CacheError(f"'{folder}' holds no frame cache. Create one with `mv-peft cache`.") from err
     if version != VERSION:
-        raise CacheError(f"The cache '{folder}' has version {version}, this mv_peft reads {VERSION}. Make it anew.")
+        raise CacheError(f"The cache '{folder}' has version {version}, this mv_peft reads {VERSION}. Build it again.")
     return settings, videos
 
 
 def write_settings(folder: Path, settings: CacheSettings, videos: str) -> None:
-    """Make the cache's folder, under another name first: it is there whole or not at all."""
+    """Create the folder of a cache; the settings are written under another name first, so that they are complete."""
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / "settings.json.part"
     temporary.write_text(
@@ -106,10 +109,10 @@ def write_settings(folder: Path, settings: CacheSettings, videos: str) -> None:
 
 
 def read_index(folder: Path) -> tuple[dict[str, Entry], int]:
-    """The last line of each video, and how many bytes of the index are whole lines.
+    """Read the last line of each video, and how many bytes of the index are complete lines.
 
     Raises:
-        CacheError: a whole line is no entry: the index was changed by something else.
+        CacheError: If a complete line is not an entry.
     """
     try:
         text = (folder / "index.jsonl").read_bytes()
@@ -122,46 +125,46 @@ def read_index(folder: Path) -> tuple[dict[str, Entry], int]:
             stored = json.loads(line)
             entry = Entry(**{**stored, "shape": tuple(stored["shape"]), "lengths": tuple(stored["lengths"])})
         except (ValueError, KeyError, TypeError) as err:
-            raise CacheError(f"Line {number} of '{folder / 'index.jsonl'}' is damaged. Make the cache anew.") from err
+            raise CacheError(f"Line {number} of '{folder / 'index.jsonl'}' is damaged. Build the cache again.") from err
         entries[entry.video] = entry
     return entries, whole
 
 
 def encode_frames(frames: np.ndarray, format: FrameFormat) -> list[bytes]:
-    """Each picture of uint8 (frames, height, width, 3) as it is stored."""
+    """Encode each image of uint8 (frames, height, width, 3) for storage."""
     if format == "uint8":
         return [frame.tobytes() for frame in frames]
-    pictures = []
+    images = []
     for frame in frames:
         buffer = io.BytesIO()
         Image.fromarray(frame).save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
-        pictures.append(buffer.getvalue())
-    return pictures
+        images.append(buffer.getvalue())
+    return images
 
 
 def decode_block(block: np.ndarray, entry: Entry, format: FrameFormat, positions: Sequence[int]) -> np.ndarray:
-    """Frames at some positions among the stored ones, uint8 (positions, height, width, 3)."""
+    """Decode the stored frames at some positions, uint8 (positions, height, width, 3)."""
     start = 8 * entry.num_frames + 8 * entry.shape[0]
     ends = start + np.cumsum(entry.lengths)
     frames = np.empty((len(positions), *entry.shape[1:]), dtype=np.uint8)
     for row, position in enumerate(positions):
-        picture = block[ends[position] - entry.lengths[position] : ends[position]]
+        image = block[ends[position] - entry.lengths[position] : ends[position]]
         if format == "jpeg":
-            frames[row] = np.asarray(Image.open(io.BytesIO(picture.tobytes())).convert("RGB"))
+            frames[row] = np.asarray(Image.open(io.BytesIO(image.tobytes())).convert("RGB"))
         else:
-            frames[row] = picture.reshape(entry.shape[1:])
+            frames[row] = image.reshape(entry.shape[1:])
     return frames
 
 
 class CacheWriter:
-    """Appends to a cache; one at a time, which `writing` sees to."""
+    """The one process that may append to a cache, opened by `writing`."""
 
     def __init__(self, folder: Path, data: IO[bytes], index: IO[bytes]) -> None:
         self._folder, self._data, self._index = folder, data, index
 
-    def append(self, entry: Entry, times: np.ndarray, stored: np.ndarray, pictures: Sequence[bytes]) -> None:
-        """Write a video's block, then its line."""
-        block = b"".join([times.astype("<f8").tobytes(), stored.astype("<i8").tobytes(), *pictures])
+    def append(self, entry: Entry, times: np.ndarray, stored: np.ndarray, images: Sequence[bytes]) -> None:
+        """Write the block of a video, then its line."""
+        block = b"".join([times.astype("<f8").tobytes(), stored.astype("<i8").tobytes(), *images])
         offset = self._data.seek(0, os.SEEK_END)
         self._data.write(block)
         self._sync(self._data)
@@ -170,7 +173,7 @@ class CacheWriter:
         self._sync(self._index)
 
     def append_error(self, entry: Entry) -> None:
-        """Note that a video gives no frames."""
+        """Record that a video gives no frames."""
         self._index.write(json.dumps(asdict(entry)).encode() + b"\n")
         self._sync(self._index)
 
@@ -182,16 +185,16 @@ class CacheWriter:
 
 @contextmanager
 def writing(folder: Path) -> Iterator[CacheWriter]:
-    """Open a cache for appending, after dropping what an interrupted process left half done.
+    """Open a cache for appending, after removing what an interrupted process left incomplete.
 
     Raises:
-        CacheError: another process writes to it.
+        CacheError: If another process writes to it.
     """
     with open(folder / "lock", "wb") as lock:
         try:
             _lock(lock)
         except OSError as err:
-            raise CacheError(f"Another process writes to the cache '{folder}'. Wait for it, or end it.") from err
+            raise CacheError(f"Another process writes to the cache '{folder}'. Wait for it, or stop it.") from err
         entries, whole = read_index(folder)
         with open(folder / "data.bin", "ab") as data, open(folder / "index.jsonl", "ab") as index:
             index.truncate(whole)
@@ -200,7 +203,7 @@ def writing(folder: Path) -> Iterator[CacheWriter]:
 
 
 def _lock(file: IO[bytes]) -> None:
-    """Take the lock, which ends with the process; OSError if it is taken."""
+    """Take the lock, which ends with the process; raise OSError if another process has it."""
     try:
         import fcntl
     except ImportError:  # Windows
