@@ -1,4 +1,4 @@
-"""Reading a checkpoint of the authors' program: tensors only, no code from a file is ever run."""
+"""Reading of checkpoints of the authors' program: tensors only, and no code from a file is ever run."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ...errors import CheckpointError
+from ...errors import CheckpointError, some_of
 
 _SAVE_STATE_DICT = "Give the program's `model.state_dict()`, saved by `torch.save` or as safetensors."
 
 
 def read_official(checkpoint: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str, Tensor]:
-    """A checkpoint of the authors' program as a flat state dict; no code from a file is ever run.
+    """Read a checkpoint of the authors' program as a flat state dict; no code from a file is ever run.
 
     Args:
-        checkpoint: A `.safetensors` file, a file of `torch.save` under any other name, or a state dict. The state dict
-            may lie one level down under "state_dict", "model_state_dict" or "model", and have DDP's prefix `module.`.
+        checkpoint: A `.safetensors` file, a file of `torch.save` with any other suffix, or a state dict. The state dict
+            may lie one level down, under "state_dict", "model_state_dict" or "model", and have DDP's prefix `module.`.
 
     Raises:
         CheckpointError: If it is none of those.
@@ -42,7 +42,7 @@ def read_official(checkpoint: str | os.PathLike[str] | Mapping[str, Any]) -> dic
     flat = {key.removeprefix("module."): value for key, value in checkpoint.items()}
     if len(flat) < len(checkpoint):
         twice = [key for key in flat if key in checkpoint and f"module.{key}" in checkpoint]
-        raise CheckpointError(f"{what} holds keys with and without `module.`: {some(twice)}. {_SAVE_STATE_DICT}")
+        raise CheckpointError(f"{what} holds keys with and without `module.`: {some_of(twice)}. {_SAVE_STATE_DICT}")
     return flat
 
 
@@ -55,14 +55,9 @@ def _read_file(path: Path) -> Any:
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        unpickled = re.search(r"GLOBAL ([\w.]+)", str(error))  # torch's own message recommends to unpickle it
+        unpickled = re.search(r"GLOBAL ([\w.]+)", str(error))  # torch's message recommends unpickling it
         form = "safetensors" if path.suffix == ".safetensors" else "torch.save"
         reason = f"it asks for the Python object {unpickled[1]}" if unpickled else f"it is not a file of {form}"
         raise CheckpointError(
             f"Cannot read '{path}' as a checkpoint: {reason}. Only tensors are read. {_SAVE_STATE_DICT}"
         ) from error
-
-
-def some(items: list[str], most: int = 4) -> str:
-    """The first few of many names, for a message."""
-    return ", ".join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")
