@@ -12,7 +12,7 @@ from ..encoders import MVProcessor
 from ..encoders.loading import HubOptions, load_base_model
 from ..encoders.video_input import enable_video
 from ..errors import CheckpointError
-from ..runs.files import VIDEO_PROCESSOR_FILE
+from ..runs.files import VIDEO_PROCESSOR_FILE, read_json
 from ..video import FrameSampling
 from .load import adapter_limits, adapter_processor, build_model, check_base, find_adapter
 
@@ -53,7 +53,7 @@ def load_retrieval_model(
         base_model = base.model.to(torch.float32)
         model = build_model(found, base, "default", is_trainable=False)
     settings: dict[str, object] = {}
-    if not (Path(name) / VIDEO_PROCESSOR_FILE).is_file():
+    if not _has_video_processor(Path(name)):
         positions = base_model.config.text_config.max_position_embeddings
         tokens = min(positions, positions if max_text_tokens is None else max_text_tokens)
         settings = {"max_frames": max_frames, "max_text_tokens": tokens, "frame_sampling": frame_sampling}
@@ -67,3 +67,9 @@ def load_retrieval_model(
         first = str(error).strip().partition("\n")[0]
         raise CheckpointError(f"Cannot load a processor for '{adapter or name}': {first}") from error
     return model.eval(), processor
+
+
+def _has_video_processor(folder: Path) -> bool:
+    """Tell whether an `MVProcessor` was saved in a folder; Transformers saves others in a file of the same name."""
+    path = folder / VIDEO_PROCESSOR_FILE
+    return path.is_file() and read_json(path).get("processor_class") == MVProcessor.__name__
