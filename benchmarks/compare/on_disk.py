@@ -12,14 +12,15 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from transformers import CLIPModel
+from transformers import PreTrainedModel
 
 import mv_peft
 from mv_peft.data import BENCHMARKS, CaptionedVideos
 from mv_peft.encoders import MVProcessor
+from mv_peft.encoders.loading import load_base_model
 from mv_peft.retrieval import Protocol, benchmark_protocol, default_protocol, evaluate_retrieval
+from mv_peft.runs.facts import base_facts
 from mv_peft.training import RunFacts, TrainingRun, TrainSettings
-from mv_peft.training.record import base_facts
 from mv_peft.video import FrameSampling, VideoCache, VideoFrames, read_frames
 
 from .costs import Clock, peak_memory_mib, reset_peak_memory
@@ -68,10 +69,10 @@ class VideosOnDisk:
         self._read = self._reader()
         self._facts: dict[str, Any] = {}
 
-    def load_clip(self) -> tuple[CLIPModel, MVProcessor]:
-        """Load the CLIP that the settings name; its processor has the published limits of frames and tokens."""
+    def load_clip(self) -> tuple[PreTrainedModel, MVProcessor]:
+        """The one that the settings name; the processor takes as many frames and tokens as were published."""
         settings = self.settings
-        clip = CLIPModel.from_pretrained(settings.model, dtype=torch.float32)
+        clip = load_base_model(settings.model, dtype=torch.float32)
         positions = clip.config.text_config.max_position_embeddings
         processor = MVProcessor.from_pretrained(
             settings.model,
@@ -79,9 +80,9 @@ class VideosOnDisk:
             max_text_tokens=min(settings.max_text_tokens, positions),
             frame_sampling=SAMPLING,
         )
-        base = base_facts(clip, settings.model)
+        self._base = base_facts(clip, settings.model)
         limits = {"num_frames": processor.max_frames, "max_text_tokens": processor.max_text_tokens}
-        self._facts = {"model": base["name"], "base_model": base, **limits, "frame_sampling": SAMPLING}
+        self._facts = {"model": self._base.name, "base_model": asdict(self._base), **limits, "frame_sampling": SAMPLING}
         return clip, processor
 
     def train(self, model: nn.Module, processor: MVProcessor, method: Method) -> tuple[nn.Module, dict[str, Any]]:
@@ -93,7 +94,7 @@ class VideosOnDisk:
         facts = RunFacts(
             dataset=settings.data,
             method=settings.method,
-            base_model=self._facts["base_model"],
+            base_model=self._base,
             train=repr(self.train_videos),
             validation=repr(self.validation),
         )

@@ -6,11 +6,9 @@ A checkpoint does not say `num_heads` and `scaling`, and `tying_position` only i
 from __future__ import annotations
 
 import argparse
-import os
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
+from ..atomic import atomic_folder, atomic_write
 from .config_options import add_config_options, mv_adapter_config
 
 HELP = "an official checkpoint into an adapter folder, and back"
@@ -50,7 +48,8 @@ def _from_official(args: argparse.Namespace) -> int:
     config = mv_adapter_config(args)
     _check_output(args.output, args.overwrite, is_folder=True)
     model, report = adapter_from_official(args.source, args.model, config)
-    _publish(lambda path: write_adapter(model, path), args.output)
+    with atomic_folder(args.output) as folder:
+        write_adapter(model, folder)
     print(f"{report}\nadapter written to {args.output}")
     return 0
 
@@ -64,7 +63,9 @@ def _to_official(args: argparse.Namespace) -> int:
         args.refuse(f"`--output` must end in .safetensors or .pth with `--to-official`, got '{args.output}'.")
     _check_output(args.output, args.overwrite, is_folder=False)
     state = official_from_adapter(args.source, args.model)
-    _publish(lambda path: write_official(state, path), args.output)
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(args.output) as file:
+        write_official(state, file)
     print(f"{len(state)} tensors copied\nofficial checkpoint written to {args.output}")
     return 0
 
@@ -75,17 +76,3 @@ def _check_output(output: Path, overwrite: bool, *, is_folder: bool) -> None:
     occupied = any(output.iterdir()) if output.is_dir() else output.exists()
     if occupied and not overwrite:
         raise FileExistsError(f"'{output}' exists. Choose another output, or replace it by `--overwrite`.")
-
-
-def _publish(write: Callable[[Path], None], output: Path) -> None:
-    """Writes a file or a folder of files beside `output`, and moves it there when it is complete."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".mv-peft-", dir=output.parent) as temporary:
-        staged = Path(temporary, f"converted{output.suffix}")
-        write(staged)
-        if not staged.is_dir():
-            os.replace(staged, output)
-            return
-        output.mkdir(exist_ok=True)
-        for file in staged.iterdir():
-            os.replace(file, output / file.name)

@@ -89,12 +89,12 @@ def _search(
     from ..demo.pretrained import FRAME_SAMPLING, TINY_CLIP
     from ..demo.report import format_search
     from ..demo.search import search_videos
-    from ..hub.video_clip import load_video_clip
+    from ..hub.retrieval_model import load_retrieval_model
     from ..video import find_videos
 
     paths = find_videos(folder)
     if model is None:
         print(TINY_CLIP_NOTICE + "\n", flush=True)
-    clip, processor = load_video_clip(model or TINY_CLIP, adapter, frame_sampling=FRAME_SAMPLING)
+    clip, processor = load_retrieval_model(model or TINY_CLIP, adapter, frame_sampling=FRAME_SAMPLING)
     print(format_search(search_videos(clip, processor, paths, queries)))
     return 0

@@ -7,10 +7,10 @@ by the processes; the result is the same.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from ..data import VideoRecord
     from ..retrieval import RetrievalEmbeddings, RetrievalResult
+    from ..runs.metrics_file import MetricsFile
 
 HELP = "measure text-video retrieval on a benchmark or on your own videos"
 EXAMPLES = """examples:
@@ -96,9 +97,9 @@ def _check_options(args: argparse.Namespace) -> None:
         )
 
 
-def _measure(args: argparse.Namespace, device: torch.device) -> tuple[str, dict[str, Any], RetrievalEmbeddings]:
+def _measure(args: argparse.Namespace, device: torch.device) -> tuple[str, MetricsFile, RetrievalEmbeddings]:
     from ..data import BENCHMARKS
-    from ..hub.video_clip import load_video_clip
+    from ..hub.retrieval_model import load_retrieval_model
     from ..retrieval import benchmark_protocol, default_protocol, embed_records, evaluate_embeddings, format_result
     from ..retrieval.postprocessing import POST_PROCESSING
 
@@ -112,7 +113,7 @@ def _measure(args: argparse.Namespace, device: torch.device) -> tuple[str, dict[
     else:
         limits = {"max_text_tokens": 32}
         protocol = default_protocol(records)
-    model, processor = load_video_clip(args.model, args.adapter, **limits)
+    model, processor = load_retrieval_model(args.model, args.adapter, **limits)
     model.to(device)
 
     def embed(videos: Sequence[VideoRecord], on_error: Any) -> RetrievalEmbeddings:
@@ -141,9 +142,9 @@ def _measure(args: argparse.Namespace, device: torch.device) -> tuple[str, dict[
     method = "zero-shot" if args.adapter is None else model.peft_config["default"].peft_type.value
     report = format_result(result, f"{method}, this run", published=args.dataset if is_test else None)
     content = _content(args, result, model, processor, None if args.dataset == CUSTOM else split)
-    if content.get("training", {}).get("selected_on") == "test":
+    if content.training.selected_on == "test":
         report += "\nThe adapter was chosen on the TEST split, as papers do: its test figures are too good."
-    if content["data"].get("synthetic"):
+    if content.data.synthetic:
         report += "\nThe videos are rendered."
     return report, content, embeddings
 
@@ -157,68 +158,59 @@ def _query_bank(args: argparse.Namespace) -> Sequence[VideoRecord]:
 
 def _content(
     args: argparse.Namespace, result: RetrievalResult, model: Any, processor: Any, split: str | None
-) -> dict[str, Any]:
-    """What `metrics.json` says: no paths, and a folder by its name alone."""
-    from ..training.record import base_facts, versions
+) -> MetricsFile:
+    """Describe the evaluation, and the training of the adapter as far as it is known."""
+    from ..runs.facts import base_facts, versions
 
-    base = model if args.adapter is None else model.get_base_model()
-    content = result.to_dict()
-    data: dict[str, Any] = {"dataset": args.dataset, "split": split, **content["data"]}
-    data |= {"max_frames": processor.max_frames, "max_text_tokens": processor.max_text_tokens}
-    data["frame_sampling"] = args.sampling or processor.frame_sampling
-    parts: dict[str, Any] = {
-        "schema": content["schema"],
-        "base_model": base_facts(base, args.model),
-        "data": data,
-        "protocol": content["protocol"],
-        "metrics": content["metrics"],
-        "versions": versions(),
-    }
-    if args.synthetic:
-        data["synthetic"] = True
-    if args.adapter is not None:
-        parts["adapter"] = {"method": model.peft_config["default"].peft_type.value, **_sizes(args.adapter, model)}
-        trained = _trained(Path(args.adapter), parts["base_model"]["fingerprint"])
-        parts["adapter"] |= trained.get("adapter", {})
-        if "training" in trained:
-            parts["training"] = trained["training"]
-        before = trained.get("data", {})
-        if before.get("synthetic") and before.get("dataset") == args.dataset:
-            data["synthetic"] = True
-    return parts
+    measured = result.to_metrics_file()
+    data = replace(
+        measured.data,
+        dataset=args.dataset,
+        split=split,
+        max_frames=processor.max_frames,
+        max_text_tokens=processor.max_text_tokens,
+        frame_sampling=args.sampling or processor.frame_sampling,
+        synthetic=args.synthetic or None,
+    )
+    base = base_facts(model if args.adapter is None else model.get_base_model(), args.model)
+    content = replace(measured, base_model=base, data=data, versions=versions())
+    return content if args.adapter is None else _with_training(content, args.adapter, model)
 
 
-def _trained(adapter: Path, fingerprint: str) -> dict[str, Any]:
-    """What a training noted beside its adapter, if it is of the same CLIP."""
-    path = adapter / "metrics.json"
-    if not path.is_file():
-        return {}
-    noted = _read(path)
-    return noted if noted.get("base_model", {}).get("fingerprint") == fingerprint else {}
+def _with_training(content: MetricsFile, adapter: str, model: Any) -> MetricsFile:
+    """Add what is known of an adapter: its size, and what its training noted if it was of the same base model."""
+    from ..runs.files import WEIGHTS_FILE
+    from ..runs.metrics_file import AdapterFacts, MetricsFile, known
+
+    folder = Path(adapter)
+    weights = folder / WEIGHTS_FILE
+    noted = MetricsFile.read(folder)
+    if noted.base_model.fingerprint != content.base_model.fingerprint:
+        noted = MetricsFile()
+    facts = AdapterFacts(
+        method=model.peft_config["default"].peft_type.value,
+        total_parameters=sum(parameter.numel() for parameter in model.parameters()),
+        bytes=weights.stat().st_size if weights.is_file() else None,
+    )
+    is_synthetic = noted.data.synthetic and noted.data.dataset == content.data.dataset
+    return replace(
+        content,
+        adapter=replace(facts, **known(noted.adapter)),
+        training=noted.training,
+        data=replace(content.data, synthetic=True) if is_synthetic else content.data,
+        unknown={name: part for name, part in noted.unknown.items() if name in ("adapter", "training")},
+    )
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"'{path}' is no JSON. Remove it, or choose another file.") from error
-    return content
-
-
-def _sizes(adapter: str, model: Any) -> dict[str, int]:
-    sizes = {"total_parameters": sum(parameter.numel() for parameter in model.parameters())}
-    weights = Path(adapter) / "adapter_model.safetensors"
-    return {**sizes, "bytes": weights.stat().st_size} if weights.is_file() else sizes
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    """Writes the file whole, over nothing but JSON."""
-    from ..training.record import write_json
+def _write(path: Path, content: MetricsFile) -> None:
+    """Write the file, over nothing but JSON."""
+    from ..atomic import write_json
+    from ..runs.files import read_json
 
     if path.exists():
-        _read(path)
+        read_json(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, content)
+    write_json(path, content.to_dict())
 
 
 @contextmanager

@@ -37,14 +37,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _row(adapter: AdapterInfo) -> tuple[str, ...]:
-    data, metrics = adapter.record.data, adapter.record.metrics
-    name = " ".join(str(data[key]) for key in ("dataset", "split") if key in data)
+    data, metrics = adapter.metrics_file.data, adapter.metrics_file.metrics
+    name = " ".join(fact for fact in (data.dataset, data.split) if fact is not None)
     base = adapter.base_model or ""
     cells = (
         adapter.subfolder or ".",
         adapter.method,
         "no safetensors" if adapter.num_bytes is None else f"{adapter.num_bytes:,}",
-        name + (" (synthetic)" if data.get("synthetic") else ""),
+        name + (" (synthetic)" if data.synthetic else ""),
         *(f"{metrics[figure]:.1f}" if figure in metrics else "" for figure in ("t2v R@1", "v2t R@1")),
         base + (f" @ {adapter.base_revision}" if base and adapter.base_revision else ""),
     )

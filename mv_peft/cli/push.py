@@ -66,7 +66,7 @@ def _show(args: argparse.Namespace) -> None:
 
     from ..hub.card import render_card
     from ..hub.folder import read_folder
-    from ..runs.files import checked_repo_id, checked_subfolder, in_subfolder
+    from ..hub.names import checked_repo_id, checked_subfolder, in_subfolder
 
     place = checked_subfolder(args.subfolder)
     checked_repo_id(args.repo)

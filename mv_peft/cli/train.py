@@ -24,11 +24,11 @@ from .data_options import add_data_options, check_data_options, frame_reader, lo
 
 if TYPE_CHECKING:
     from peft import PeftConfig
-    from transformers import CLIPModel
+    from transformers import PreTrainedModel
 
     from ..data import CaptionedVideos
-    from ..training.record import RunFacts
     from ..training.run import TrainingRun, TrainOutcome
+    from ..training.run_file import RunFacts
     from ..training.settings import TrainSettings
 
 HELP = "train an adapter on captioned videos"
@@ -126,14 +126,16 @@ def _no_folder_left(output: Path) -> Iterator[None]:
 
 
 def _prepare(args: argparse.Namespace) -> TrainingRun:
-    from transformers import CLIPModel, set_seed
+    import torch
+    from transformers import set_seed
 
     from ..encoders import MVProcessor
+    from ..encoders.loading import load_base_model
     from ..training.run import TrainingRun
 
     settings = _settings(args)
     train, validation = _videos(args)
-    clip = CLIPModel.from_pretrained(args.model, dtype="float32")
+    clip = load_base_model(args.model, dtype=torch.float32)
     facts = _facts(args, clip, train, validation)
     set_seed(args.seed)
     config, max_frames, max_text_tokens = _method(args, clip)
@@ -197,7 +199,7 @@ def _videos(args: argparse.Namespace) -> tuple[CaptionedVideos, CaptionedVideos]
     return load_splits(args, "train", "test")
 
 
-def _method(args: argparse.Namespace, clip: CLIPModel) -> tuple[PeftConfig | None, int, int]:
+def _method(args: argparse.Namespace, clip: PreTrainedModel) -> tuple[PeftConfig | None, int, int]:
     """The method's configuration, and the most frames and tokens."""
     from ..data import BENCHMARKS
     from ..tuners.mv_adapter.presets import PRESETS
@@ -233,7 +235,7 @@ def _method(args: argparse.Namespace, clip: CLIPModel) -> tuple[PeftConfig | Non
     return config, limits["max_frames"], limits["max_text_tokens"]
 
 
-def _adapted(clip: CLIPModel, config: PeftConfig | None) -> Any:
+def _adapted(clip: PreTrainedModel, config: PeftConfig | None) -> Any:
     from peft import get_peft_model
 
     from ..encoders import enable_video
@@ -243,8 +245,11 @@ def _adapted(clip: CLIPModel, config: PeftConfig | None) -> Any:
     return enable_video(get_peft_model(clip, config))
 
 
-def _facts(args: argparse.Namespace, clip: CLIPModel, train: CaptionedVideos, validation: CaptionedVideos) -> RunFacts:
-    from ..training.record import RunFacts, base_facts
+def _facts(
+    args: argparse.Namespace, clip: PreTrainedModel, train: CaptionedVideos, validation: CaptionedVideos
+) -> RunFacts:
+    from ..runs.facts import base_facts
+    from ..training.run_file import RunFacts
 
     return RunFacts(
         dataset=args.dataset,
@@ -263,7 +268,7 @@ def _describe_plan(training: TrainingRun, args: argparse.Namespace) -> str:
     share = settings.batch_size // plan.num_processes
     chunks = f", {plan.chunk_size} at a time" if plan.chunk_size < share else ""
     lines = {
-        "trained": f"{facts.method} on {facts.base_model['name']}: {plan.num_trainable:,} of {plan.num_parameters:,} "
+        "trained": f"{facts.method} on {facts.base_model.name}: {plan.num_trainable:,} of {plan.num_parameters:,} "
         f"parameters ({plan.num_trainable / plan.num_parameters:.2%})",
         "videos": facts.train,
         "chosen on": facts.validation,

@@ -1,11 +1,13 @@
-"""Recognises a base CLIP: the same one with any adapter in it, on any device, in any of the usual precisions.
+"""Fingerprints that recognise a base model behind any adapter, on any device, in any of the usual precisions.
 
-All weights are hashed, twice: rounded to float16 and rounded to bfloat16. Loading a float32 checkpoint in bfloat16
-keeps the second digest, loading it in float16 the first, and a checkpoint that is stored in half precision gives both
-whether it is loaded so or in float32. So two CLIPs are taken for the same if either digest agrees (`same_base`). One
-digest could not do this: rounding to float16 and then to bfloat16 is not rounding to bfloat16.
+All weights are hashed twice: rounded to float16 and rounded to bfloat16. A float32 checkpoint that is loaded in
+bfloat16 keeps the second digest, one that is loaded in float16 keeps the first, and a checkpoint that is stored in half
+precision gives both digests, whether it is loaded so or in float32. Two models are therefore taken for the same if
+either digest agrees (`same_base`). One digest would not do, because rounding to float16 and then to bfloat16 is not
+rounding to bfloat16.
 
-A float16 and a bfloat16 copy of a float32 checkpoint have neither in common. Take the fingerprint before such a cast.
+A float16 copy and a bfloat16 copy of a float32 checkpoint have neither digest in common. Take the fingerprint before
+such a cast.
 """
 
 from __future__ import annotations
@@ -18,32 +20,32 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
-from .families import DualEncoder
+from .families import DualEncoder, towers
 
-_VERSION = "clip1"  # changes with the algorithm: fingerprints of different versions say nothing about each other
+_VERSION = "clip1"  # changes with the algorithm, since fingerprints of two algorithms cannot be compared
 _ROUNDINGS = (torch.float16, torch.bfloat16)
-_FUNCTION = ("hidden_act", "num_attention_heads", "layer_norm_eps")  # what no shape tells
+_FUNCTION = ("hidden_act", "num_attention_heads", "layer_norm_eps")  # what no shape shows
 _WRAPPERS = {"base_layer", "original_module"}  # where PEFT keeps what it wraps
 
 
 def fingerprint(model: nn.Module) -> str:
-    """What tells one base CLIP from another: its architecture and its weights, not the adapters in it.
+    """Compute what tells one base model from another: its architecture and weights, without the adapters in it.
 
     Args:
-        model: A `CLIPModel`, `CLIPVisionModelWithProjection` or `CLIPTextModelWithProjection`, plain, with adapters in
-            it, or as a `PeftModel`. Not while it is trained in full, and not under LoRA's `bias="all"`, which trains
-            CLIP's own biases: take the fingerprint before.
+        model: A dual encoder of the table in `families`, or one tower of it: plain, with adapters in it, or as a
+            `PeftModel`. Take the fingerprint before the base's own weights are trained, as in full fine-tuning or under
+            LoRA's `bias="all"`.
 
     Returns:
-        "clip1:ARCHITECTURE:FLOAT16:BFLOAT16", three digests in hexadecimal; the same on every platform. Compare by
-        `same_base`.
+        "clip1:ARCHITECTURE:FLOAT16:BFLOAT16", three digests in hexadecimal that are the same on every platform. Compare
+        them by `same_base`.
 
     Raises:
         TypeError: For any other model.
         ValueError: If adapters are merged into the weights, or weights are quantised or on the meta device.
     """
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    DualEncoder.of(base)
+    family = DualEncoder.of(base)
     weights = _base_weights(base)
     roundings = [hashlib.sha256() for _ in _ROUNDINGS]
     for name, tensor in weights:
@@ -51,14 +53,15 @@ def fingerprint(model: nn.Module) -> str:
         for digest, dtype in zip(roundings, _ROUNDINGS, strict=True):
             digest.update(f"{name} {tuple(values.shape)}\n".encode())
             digest.update(_little_endian(values.to(dtype)))
-    return ":".join([_VERSION, _architecture(base, weights), *(digest.hexdigest()[:32] for digest in roundings)])
+    architecture = _architecture(base, family, weights)
+    return ":".join([_VERSION, architecture, *(digest.hexdigest()[:32] for digest in roundings)])
 
 
 def same_base(one: str, other: str) -> bool:
-    """Whether two fingerprints are of the same CLIP, at float16's or at bfloat16's precision.
+    """Tell whether two fingerprints are of the same base model, at the precision of float16 or bfloat16.
 
     Raises:
-        ValueError: If one of them is no fingerprint of this version.
+        ValueError: If one of them is not a fingerprint of this version.
     """
     parts = [_parts(one), _parts(other)]
     (architecture, *roundings), (other_architecture, *other_roundings) = parts
@@ -66,10 +69,10 @@ def same_base(one: str, other: str) -> bool:
 
 
 def same_architecture(one: str, other: str) -> bool:
-    """Whether two fingerprints are of CLIPs of the same architecture, whatever their weights.
+    """Tell whether two fingerprints are of models of the same architecture, whatever their weights.
 
     Raises:
-        ValueError: If one of them is no fingerprint of this version.
+        ValueError: If one of them is not a fingerprint of this version.
     """
     return _parts(one)[0] == _parts(other)[0]
 
@@ -82,35 +85,39 @@ def _parts(text: str) -> list[str]:
 
 
 def _base_weights(base: Any) -> list[tuple[str, Tensor]]:
-    """CLIP's own parameters, by the names they have without adapters, sorted."""
+    """Return the parameters of the base model by the names that they have without adapters, sorted."""
     with torch.device("meta"):
-        own = {name for name, _ in type(base)(base.config).named_parameters()}
+        names = {name for name, _ in type(base)(base.config).named_parameters()}
     if any(isinstance(module, BaseTunerLayer) and getattr(module, "merged", False) for module in base.modules()):
-        raise ValueError("Adapters are merged into this CLIP, which hides its own weights. Unmerge them first.")
+        raise ValueError("Adapters are merged into this model, which hides its weights. Unmerge them first.")
     weights = {}
     for name, tensor in base.named_parameters():
         name = ".".join(part for part in name.split(".") if part not in _WRAPPERS)
-        if name in own:
+        if name in names:
             weights[name] = tensor
-    for name in sorted(own):
+    for name in sorted(names):
         if name not in weights:
-            raise ValueError(f"This CLIP has no '{name}', which its configuration asks for.")
+            raise ValueError(f"This model has no '{name}', which its configuration asks for.")
         if weights[name].is_meta:
-            raise ValueError(f"This CLIP's '{name}' is on the meta device: it has no values yet. Load them first.")
+            raise ValueError(f"This model's '{name}' is on the meta device: it has no values yet. Load them first.")
         if not weights[name].is_floating_point():
             raise ValueError(
-                f"This CLIP's '{name}' is quantised ({weights[name].dtype}). Take the fingerprint before quantisation."
+                f"This model's '{name}' is quantised ({weights[name].dtype}). Take the fingerprint before quantisation."
             )
     return sorted(weights.items())
 
 
-def _architecture(base: Any, weights: list[tuple[str, Tensor]]) -> str:
-    """A digest of names, shapes, and of what changes the function without changing a shape."""
+def _architecture(base: Any, family: DualEncoder, weights: list[tuple[str, Tensor]]) -> str:
+    """Digest names and shapes, and what changes the function without changing a shape, as far as a family has it."""
     lines = [f"{name} {tuple(tensor.shape)}" for name, tensor in weights]
-    for tower in ("vision_model", "text_model"):
-        if hasattr(base, tower):
-            config = getattr(base, tower).config
-            lines += [f"{tower}.{name} {getattr(config, name)!r}" for name in _FUNCTION]
+    for tower in towers(base).values():
+        lines += [
+            f"{tower.names.root}.{name} {getattr(tower.config, name)!r}"
+            for name in _FUNCTION
+            if hasattr(tower.config, name)
+        ]
+    if family.model_type != "clip":  # the only family of version 0.1.0, whose fingerprints stay as they are
+        lines.append(family.model_type)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 

@@ -1,4 +1,4 @@
-"""Adapters outside this process: on the Hub, over a base that is recognised, and in the authors' checkpoints."""
+"""Adapters on the Hub and in folders, loaded into the base model that they were trained on."""
 
 from .load import LoadedAdapter, load
 from .pull import pull_adapter

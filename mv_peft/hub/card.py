@@ -1,6 +1,7 @@
-"""The model card of a repository of adapters, made from what ran: `metrics.json` and `adapter_config.json` of each.
+"""The model card of a repository of adapters, made from the `metrics.json` and `adapter_config.json` of each.
 
-What a person writes into the card outside the two marks, and metadata that we do not make, stay when it is made anew.
+What a person writes into the card outside the two marks stays when the card is made again, and so does metadata that is
+not made here.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from ..errors import CheckpointError
-from .card_section import dataset_title, method_title, section
+from .card_section import dataset_title, family, method_title, section
 from .remote import AdapterInfo
 
 TEMPLATE = Path(__file__).parent / "card.md"
@@ -32,26 +33,26 @@ _CITATION = """@inproceedings{jin2024mvadapter,
 }"""
 _LIMITS = (
     "The figures hold for the data, the split and the protocol that are named; nothing else was measured.",
-    "A score ranks videos for a caption, and captions for a video. It is no probability.",
-    "What CLIP has learned from its data, biases included, is still there.",
+    "A score ranks videos for a caption, and captions for a video. It is not a probability.",
+    "What the base model has learned from its data, biases included, is still there.",
 )
-_CHOSEN_BY_THEM = "The best checkpoint was chosen by the very figures that are shown for {}: they flatter."
-_NOT_MULTI_VIEW = "MV-Adapter is here the one for video-text retrieval (arXiv 2301.07868), not the multi-view one."
+_CHOSEN_BY_THEM = "The best checkpoint was chosen by the very figures that are shown for {}, so they flatter."
+_NOT_MULTI_VIEW = "MV-Adapter means the one for video-text retrieval (arXiv 2301.07868), not the multi-view one."
 
 
 def render_card(repo_id: str, adapters: Sequence[AdapterInfo], old: str | None = None) -> str:
-    """The README.md of a repository.
+    """Write the README.md of a repository.
 
     Args:
         repo_id: Name of the repository, for the snippets that load from it.
-        adapters: All adapters that it holds.
+        adapters: All adapters that the repository holds.
         old: The README.md that it has now.
 
     Returns:
-        The same text for the same arguments.
+        The text, which is the same for the same arguments.
 
     Raises:
-        CheckpointError: If the metadata of the old one cannot be read.
+        CheckpointError: If the metadata of the old README.md cannot be read.
     """
     adapters = sorted(adapters, key=lambda adapter: adapter.subfolder)
     kept = None if old is None or _BLANK_CARD in old else _read(old)
@@ -61,15 +62,15 @@ def render_card(repo_id: str, adapters: Sequence[AdapterInfo], old: str | None =
     text = str(card).strip() + "\n"
     if kept is None:
         return text
-    before, after = _own_words(kept.text)
+    before, after = _written_by_hand(kept.text)
     metadata, _, made = text.partition(BEGIN)
     return metadata + before + BEGIN + made.rstrip("\n") + after
 
 
 def is_synthetic(adapter: AdapterInfo) -> bool:
-    """Whether an adapter is of a demo, or was trained on rendered clips."""
-    data = adapter.record.data
-    return bool(data.get("synthetic")) or str(data.get("dataset", "")).split("-")[0] in ("demo", "synthetic")
+    """Tell whether an adapter is of a demo, or was trained on rendered clips."""
+    data = adapter.metrics_file.data
+    return bool(data.synthetic) or (data.dataset or "").split("-")[0] in ("demo", "synthetic")
 
 
 def _read(card: str) -> ModelCard:
@@ -77,12 +78,12 @@ def _read(card: str) -> ModelCard:
         return ModelCard(card, ignore_metadata_errors=True)
     except Exception as error:
         raise CheckpointError(
-            f"The metadata of the repository's README.md cannot be read ({type(error).__name__}). Mend or delete it."
+            f"The metadata of the repository's README.md cannot be read ({type(error).__name__}). Correct or delete it."
         ) from error
 
 
-def _own_words(text: str) -> tuple[str, str]:
-    """What stands before and after the part that is made; all of a card without marks stands before it."""
+def _written_by_hand(text: str) -> tuple[str, str]:
+    """Return what stands before and after the part that is made; all of a card without marks stands before it."""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
@@ -98,10 +99,10 @@ def _metadata(repo_id: str, adapters: Sequence[AdapterInfo], kept: ModelCard | N
     tags = [
         _TASK,
         "text-to-video-retrieval",
-        "clip",
+        *sorted({family(adapter).model_type.replace("_", "-") for adapter in adapters}),
         *sorted({adapter.method.lower().replace("_", "-") for adapter in adapters}),
     ]
-    tags += sorted({adapter.record.data["dataset"] for adapter in adapters if "dataset" in adapter.record.data})
+    tags += sorted({adapter.metrics_file.data.dataset for adapter in adapters if adapter.metrics_file.data.dataset})
     results = [result for adapter in adapters for result in _eval_results(adapter, several=len(adapters) > 1)]
     if bases:
         others["base_model_relation"] = "adapter"
@@ -117,33 +118,38 @@ def _metadata(repo_id: str, adapters: Sequence[AdapterInfo], kept: ModelCard | N
 
 
 def _eval_results(adapter: AdapterInfo, several: bool) -> list[EvalResult]:
-    """`model-index` entries; the adapter's name stands with the metric, since a repository has one entry a data set."""
-    data = adapter.record.data
-    if "dataset" not in data:
+    """Make the entries of `model-index`.
+
+    Where there are several adapters, the metric's name tells which is meant, since a repository has one entry for each
+    data set.
+    """
+    data = adapter.metrics_file.data
+    if data.dataset is None:
         return []
     of = f" ({adapter.subfolder or 'root'})" if several else ""
-    title = dataset_title(data["dataset"]) + (", synthetic" if is_synthetic(adapter) else "")
+    title = dataset_title(data.dataset) + (", synthetic" if is_synthetic(adapter) else "")
     return [
         EvalResult(
             task_type=_TASK,
             task_name=_TASK_NAME,
-            dataset_type=data["dataset"],
+            dataset_type=data.dataset,
             dataset_name=title,
-            dataset_split=data.get("split"),
+            dataset_split=data.split,
             metric_type=name.replace("R@", "recall at ").replace(" ", "_").lower(),
             metric_name=f"{name}{of}",
             metric_value=value,
         )
-        for name, value in adapter.record.metrics.items()
+        for name, value in adapter.metrics_file.metrics.items()
     ]
 
 
 def _text(repo_id: str, adapters: Sequence[AdapterInfo]) -> dict[str, Any]:
-    """What the template needs, ready to be written."""
+    """Return what the template needs, ready to be written."""
     synthetic = [adapter for adapter in adapters if is_synthetic(adapter)]
     methods = sorted({method_title(adapter) for adapter in adapters})
     has_ours = any(adapter.method == "MV_ADAPTER" for adapter in adapters)
-    title = f"{' and '.join(methods)} for video-text retrieval with CLIP"
+    families = " and ".join(sorted({family(adapter).title for adapter in adapters}))
+    title = f"{' and '.join(methods)} for video-text retrieval with {families}"
     notice = ""
     if synthetic:
         title += " (demo on synthetic data)" if len(synthetic) == len(adapters) else " (partly on synthetic data)"
@@ -158,7 +164,7 @@ def _text(repo_id: str, adapters: Sequence[AdapterInfo]) -> dict[str, Any]:
         "end": END,
         "title": title,
         "synthetic": notice,
-        "summary": f"{_count(len(adapters))} for CLIP, to find videos by text and texts by video.",
+        "summary": f"{_count(len(adapters))} for {families}, to find videos by text and texts by video.",
         "overview": [part.overview for part in sections] if len(adapters) > 1 else [],
         "adapters": sections,
         "limits": [
@@ -171,9 +177,9 @@ def _text(repo_id: str, adapters: Sequence[AdapterInfo]) -> dict[str, Any]:
 
 
 def _is_flattered(adapter: AdapterInfo) -> bool:
-    """Whether the split of the figures is the one that the checkpoint was chosen on."""
-    selected_on = adapter.record.training.get("selected_on")
-    return selected_on is not None and selected_on == adapter.record.data.get("split")
+    """Tell whether the checkpoint was chosen on the split that the figures are of."""
+    selected_on = adapter.metrics_file.training.selected_on
+    return selected_on is not None and selected_on == adapter.metrics_file.data.split
 
 
 def _count(adapters: int) -> str:

@@ -1,13 +1,14 @@
-"""What the model card says of one adapter; of what is not known it says nothing."""
+"""The section of a model card about one adapter; what is not known is left out."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..data import BENCHMARKS
+from ..encoders.families import FAMILIES, DualEncoder
+from ..runs.metrics_file import AdapterFacts, DataFacts, known
 from .remote import AdapterInfo
 
 _DIRECTIONS = {"t2v": "text to video", "v2t": "video to text"}
@@ -16,17 +17,17 @@ _FIGURES = ("R@1", "R@5", "R@10", "R@50", "median rank", "mean rank")
 
 @dataclass(frozen=True)
 class Section:
-    """The parts of one adapter's section.
+    """The parts of an adapter's section, ready to be written.
 
     Attributes:
-        heading: Its subfolder.
-        facts: Name and value of what is known.
-        snippet: Python that loads it.
-        plain_peft: The call that loads it into a CLIP by PEFT alone.
-        columns: Figures of the table.
-        metrics: For each direction its figures.
-        other_metrics: Name and value of those in neither direction.
-        overview: Its row in the table of all adapters.
+        heading: The adapter's subfolder.
+        facts: Name and value of each fact.
+        snippet: Python that loads the adapter.
+        plain_peft: The call that loads the adapter with PEFT alone.
+        columns: Columns of the table of figures.
+        metrics: Rows of that table, one for each direction.
+        other_metrics: Name and value of the figures in neither direction.
+        overview: The adapter's row in the table of all adapters.
     """
 
     heading: str
@@ -40,15 +41,15 @@ class Section:
 
 
 def section(repo_id: str, adapter: AdapterInfo) -> Section:
-    """One adapter's section of the card of `repo_id`."""
-    metrics = adapter.record.metrics
+    """Write the section about an adapter of the repository `repo_id`."""
+    metrics = adapter.metrics_file.metrics
     columns = [figure for figure in _FIGURES if any(f"{direction} {figure}" in metrics for direction in _DIRECTIONS)]
     in_table = {f"{direction} {figure}" for direction in _DIRECTIONS for figure in columns}
     return Section(
         heading=adapter.subfolder or "Adapter",
         facts=[(name, value) for name, value in _facts(adapter).items() if value],
         snippet=_snippet(repo_id, adapter),
-        plain_peft=f"PeftModel.from_pretrained(clip, {_place(repo_id, adapter)})",
+        plain_peft=f"PeftModel.from_pretrained(base_model, {_arguments(repo_id, adapter)})",
         columns=columns,
         metrics=[
             (title, [_figure(metrics.get(f"{direction} {figure}")) for figure in columns])
@@ -59,7 +60,7 @@ def section(repo_id: str, adapter: AdapterInfo) -> Section:
         overview=[
             f"`{adapter.subfolder or 'root'}`",
             method_title(adapter),
-            _data_name(adapter.record.data),
+            _data_name(adapter.metrics_file.data),
             _figure(metrics.get("t2v R@1")),
             _figure(metrics.get("v2t R@1")),
             _megabytes(adapter.num_bytes),
@@ -68,7 +69,7 @@ def section(repo_id: str, adapter: AdapterInfo) -> Section:
 
 
 def method_title(adapter: AdapterInfo) -> str:
-    """The method's name as people write it."""
+    """Return the method's name as people write it."""
     if adapter.method == "MV_ADAPTER":
         return "MV-Adapter"
     return plain(adapter.method.replace("LORA", "LoRA").replace("_", " "))
@@ -79,50 +80,60 @@ def dataset_title(dataset: str) -> str:
     return BENCHMARKS[dataset].title if dataset in BENCHMARKS else dataset
 
 
+def family(adapter: AdapterInfo) -> DualEncoder:
+    """Return the family of an adapter's base model; CLIP if it is not known."""
+    architecture = adapter.metrics_file.base_model.architecture
+    return next((row for row in FAMILIES.values() if architecture in row.model_classes), FAMILIES["clip"])
+
+
 def plain(text: object) -> str:
-    """Text of unknown origin as Markdown that shows it and does nothing else."""
+    """Turn text of unknown origin into Markdown that shows it and does nothing else."""
     return re.sub(r"([\\`*_{}\[\]<>|#!])", r"\\\1", re.sub(r"\s+", " ", str(text)))
 
 
 def _facts(adapter: AdapterInfo) -> dict[str, str]:
-    record = adapter.record
-    data, training, protocol = record.data, record.training, record.protocol
+    metrics_file = adapter.metrics_file
+    data, training, protocol = metrics_file.data, metrics_file.training, metrics_file.protocol
     return {
         "Method": method_title(adapter),
         "Base model": _base(adapter),
         "Data": _data(data),
         "Videos and captions": _join(
-            _some("at most {} frames a video", data.get("max_frames")),
-            _some("frames by the rule {}", data.get("frame_sampling")),
-            _some("at most {} tokens a caption", data.get("max_text_tokens")),
+            _some("at most {} frames a video", data.max_frames),
+            _some("frames by the rule {}", data.frame_sampling),
+            _some("at most {} tokens a caption", data.max_text_tokens),
         ),
         "Protocol": _join(
-            _some("{}", protocol.get("name")),
-            _some("{}", protocol.get("description")),
-            _some("ties {}", protocol.get("ties")),
-            _some("post-processing {}", protocol.get("post_processing")),
-            _some("after {}", protocol.get("source")),
+            _some("{}", protocol.name),
+            _some("{}", protocol.description),
+            _some("ties {}", protocol.ties),
+            _some("post-processing {}", protocol.post_processing),
+            _some("after {}", protocol.source),
         ),
-        "Parameters": _parameters(record.adapter),
+        "Parameters": _parameters(metrics_file.adapter),
         "Size": _megabytes(adapter.num_bytes),
         "Training": _join(
-            _some("recipe {}", training.get("recipe")),
-            _some("learning rate {:g}", training.get("learning_rate")),
-            _some("seed {}", training.get("seed")),
-            _some("{:g} epochs", training.get("epochs")),
-            _some("{:,} steps", training.get("steps")),
-            _some("batches of {}", training.get("batch_size")),
-            _some("{} processes", training.get("num_processes") if training.get("num_processes") != 1 else None),
-            _some("{}", training.get("precision")),
-            _some("{}", training.get("device")),
-            _some("{:,.0f} s", training.get("seconds")),
+            _some("recipe {}", training.recipe),
+            _some("learning rate {:g}", training.learning_rate),
+            _some("weight decay {:g}", training.weight_decay),
+            _some("seed {}", training.seed),
+            _some("{:g} epochs", training.epochs),
+            _some("{:,} steps", training.steps),
+            _some("batches of {}", training.batch_size),
+            _some("captions: {}", training.captions),
+            _some("{} processes", training.num_processes if training.num_processes != 1 else None),
+            _some("{}", training.precision),
+            _some("{}", training.device),
+            _some("{:,.0f} s", training.seconds),
         ),
         "Checkpoint": _join(
-            _some("chosen on {}", training.get("selected_on")),
-            _some("by {}", training.get("selected_by")),
-            _some("step {:,}", training.get("best_step")),
+            _some("chosen on {}", training.selected_on),
+            _some("by {}", training.selected_by),
+            _some("step {:,}", training.best_step),
         ),
-        "Versions": _join(*(f"{plain(name)} {plain(version)}" for name, version in record.versions.items())),
+        "Versions": _join(
+            *(f"{plain(name)} {plain(version)}" for name, version in known(metrics_file.versions).items())
+        ),
     }
 
 
@@ -135,23 +146,23 @@ def _base(adapter: AdapterInfo) -> str:
     return name + _some(", revision {}", adapter.base_revision)
 
 
-def _data(data: Mapping[str, Any]) -> str:
-    if "dataset" not in data:
+def _data(data: DataFacts) -> str:
+    if data.dataset is None:
         return ""
     counts = _join(
-        _some("{:,} videos", data.get("videos")),
-        _some("{:,} captions", data.get("captions")),
-        _some("{:,} videos skipped", data.get("skipped_videos")),
+        _some("{:,} videos", data.videos),
+        _some("{:,} captions", data.captions),
+        _some("{:,} videos skipped", data.skipped_videos),
     )
-    return _data_name(data) + (f" ({counts})" if counts else "") + (", synthetic" if data.get("synthetic") else "")
+    return _data_name(data) + (f" ({counts})" if counts else "") + (", synthetic" if data.synthetic else "")
 
 
-def _data_name(data: Mapping[str, Any]) -> str:
-    return _join(_some("{}", dataset_title(data.get("dataset", "")) or None), _some("split {}", data.get("split")))
+def _data_name(data: DataFacts) -> str:
+    return _join(_some("{}", dataset_title(data.dataset or "") or None), _some("split {}", data.split))
 
 
-def _parameters(adapter: Mapping[str, Any]) -> str:
-    trainable, total = adapter.get("trainable_parameters"), adapter.get("total_parameters")
+def _parameters(adapter: AdapterFacts) -> str:
+    trainable, total = adapter.trainable_parameters, adapter.total_parameters
     if trainable is None:
         return ""
     share = f", {trainable / total:.2%} of all" if total else ""
@@ -159,20 +170,22 @@ def _parameters(adapter: Mapping[str, Any]) -> str:
 
 
 def _snippet(repo_id: str, adapter: AdapterInfo) -> str:
-    base_model = "" if adapter.base_model else ', base_model="the-clip-it-was-trained-on"'
+    base_model = "" if adapter.base_model else ', base_model="the-model-it-was-trained-on"'
     return (
         "import mv_peft\n\n"
-        f"model, processor = mv_peft.load({_place(repo_id, adapter)}{base_model})\n"
+        f"model, processor = mv_peft.load({_arguments(repo_id, adapter)}{base_model})\n"
         'batch = processor(text=["a dog catches a ball", "a man cooks"], videos=["video.mp4"])\n'
         "similarity = model(**batch).logits_per_text"
     )
 
 
-def _place(repo_id: str, adapter: AdapterInfo) -> str:
+def _arguments(repo_id: str, adapter: AdapterInfo) -> str:
+    """Name the adapter in a call."""
     return f'"{repo_id}"' + (f', subfolder="{adapter.subfolder}"' if adapter.subfolder else "")
 
 
 def _some(form: str, value: Any) -> str:
+    """Put a value into words, or nothing if it is not known."""
     if value is None:
         return ""
     return form.format(plain(value) if isinstance(value, str) else value)

@@ -1,4 +1,4 @@
-"""Puts an adapter on the Hub, with a card of the whole repository, in one commit."""
+"""Put an adapter on the Hub, with a card of the whole repository, in one commit."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelet
 from peft import PeftModel
 from transformers.processing_utils import ProcessorMixin
 
-from ..runs.files import ADAPTER_FILES, CARD_FILE, checked_repo_id, checked_subfolder, in_subfolder
+from ..runs.files import ADAPTER_FILES, CARD_FILE
 from .card import render_card
 from .folder import Content, read_folder, save_adapter
+from .names import checked_repo_id, checked_subfolder, in_subfolder
 from .remote import TRANSPORT_ERROR, AdapterInfo, Repository, hub_errors, hub_status, read_repository
 
 logger = logging.getLogger(__name__)
@@ -41,34 +42,35 @@ def push_adapter(
     adapter_name: str | None = None,
     commit_message: str | None = None,
 ) -> CommitInfo:
-    """Puts an adapter on the Hub, of any PEFT method, beside others that the repository may hold.
+    """Put an adapter of any PEFT method on the Hub, beside others that the repository may hold.
 
-    The weights, the configuration, `metrics.json`, the processor's files and the card go up, nothing else of the
-    folder, in one commit: if it fails, the files of the repository are as they were. (A repository or branch that did
-    not exist is made before.)
+    The weights, the configuration, `metrics.json`, the processor's files and the card go up in one commit, and nothing
+    else of the folder does. If the commit fails, the files of the repository are as they were; a repository or branch
+    that did not exist has been made. There are more than eight arguments, because each stands for one independent wish
+    of the user and most calls give two or three by keyword.
 
     Args:
         adapter: A folder that `mv-peft train` or PEFT wrote, or a `PeftModel`.
         repo_id: Name of the repository, which is made if it does not exist.
-        subfolder: Where in it, as "msrvtt"; None for its root.
+        subfolder: Subfolder of the repository, as "msrvtt"; None for its root.
         private: Whether a new repository is private; None for your account's default.
         revision: Branch, made from main if it does not exist; None for main.
-        token: As in `huggingface_hub`: None for the one that is logged in.
-        base_model: The CLIP's name on the Hub, where the adapter names a local folder.
+        token: As in `huggingface_hub`: None for the token that is logged in.
+        base_model: The base model's name on the Hub, where the adapter names a local folder.
         processor: The processor of a `PeftModel`.
         metrics: Content of `metrics.json` for a `PeftModel`.
         adapter_name: Which adapter of a `PeftModel`; None for the active one.
-        commit_message: None for one that names the adapter.
+        commit_message: None for a message that names the adapter.
 
     Returns:
-        As `HfApi.create_commit`.
+        The commit, as `HfApi.create_commit` returns it.
 
     Raises:
         CheckpointError: If the folder holds no whole adapter, or something that must not leave this machine.
         HubError: If the Hub does not take it.
-        ValueError: For arguments that would have no effect, or a name that is none.
+        ValueError: For arguments that would have no effect, or that cannot be names.
     """
-    place = checked_subfolder(subfolder)
+    subfolder = checked_subfolder(subfolder)
     checked_repo_id(repo_id)
     of_models = {"processor": processor, "metrics": metrics, "adapter_name": adapter_name}
     useless = [name for name, value in of_models.items() if value is not None]
@@ -80,19 +82,19 @@ def push_adapter(
         else:
             folder = Path(adapter)
         files, info = read_folder(folder, base_model)
-        info = replace(info, subfolder=place)
+        info = replace(info, subfolder=subfolder)
         with hub_errors(f"push to '{repo_id}'"):
             api = HfApi(token=token)
             _prepare(api, repo_id, private, revision)
-            message = commit_message or f"{info.method} adapter{f' {place}' if place else ''}"
+            message = commit_message or f"{info.method} adapter{f' {subfolder}' if subfolder else ''}"
             return _commit(api, repo_id, revision, files, info, message)
 
 
 def _prepare(api: HfApi, repo_id: str, private: bool | None, branch: str | None) -> None:
-    """Makes the repository and the branch, if they are not there.
+    """Make the repository and the branch, if they do not exist.
 
     Raises:
-        ValueError: If the repository is there and not as private as was asked for: nobody should find that out later.
+        ValueError: If the repository exists and is not as private as was asked for.
     """
     api.create_repo(repo_id, private=private, exist_ok=True)
     is_private = bool(api.repo_info(repo_id).private)
@@ -109,9 +111,9 @@ def _prepare(api: HfApi, repo_id: str, private: bool | None, branch: str | None)
 def _commit(
     api: HfApi, repo_id: str, branch: str | None, files: Mapping[str, Content], info: AdapterInfo, message: str
 ) -> CommitInfo:
-    """One commit on top of the state that the card was made from; made anew if others were faster or the Hub stumbles.
+    """Commit on top of the state that the card was made from; begin again if others were faster or the Hub fails.
 
-    Trying again is safe after a lost answer, too: the parent has changed then, and nothing is left to be committed.
+    A second attempt is safe even if only the answer to the first was lost, because then nothing is left to commit.
     """
     attempt = 1
     while True:
@@ -135,7 +137,7 @@ def _commit(
 def _operations(
     repo_id: str, repository: Repository, files: Mapping[str, Content], info: AdapterInfo
 ) -> list[CommitOperationAdd | CommitOperationDelete]:
-    """The adapter's files, none of an earlier push that it no longer has, and the card of all adapters."""
+    """Add the adapter's files and the card of all adapters, and delete files of an earlier push that it has no more."""
     others = [other for other in repository.adapters if other.subfolder != info.subfolder]
     card = render_card(repo_id, [*others, info], repository.card)
     stale = [in_subfolder(info.subfolder, name) for name in ADAPTER_FILES if name not in files]

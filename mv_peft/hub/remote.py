@@ -1,4 +1,4 @@
-"""Reading a repository of adapters on the Hub, and the Hub's errors in our words."""
+"""Repositories of adapters on the Hub, and the Hub's errors in our words."""
 
 from __future__ import annotations
 
@@ -21,19 +21,11 @@ from huggingface_hub.errors import (
 from huggingface_hub.hf_api import RepoFile
 
 from ..errors import CheckpointError, HubError
-from ..runs.files import (
-    CARD_FILE,
-    CONFIG_FILE,
-    MAX_JSON_BYTES,
-    METRICS_FILE,
-    WEIGHTS_FILE,
-    checked_subfolder,
-    in_subfolder,
-    read_settings,
-)
-from ..runs.metrics_file import RunRecord, read_record
+from ..runs.files import CARD_FILE, CONFIG_FILE, MAX_JSON_BYTES, METRICS_FILE, WEIGHTS_FILE, read_json
+from ..runs.metrics_file import MetricsFile
+from .names import checked_subfolder, in_subfolder
 
-# Whichever library huggingface_hub speaks HTTP with: its errors of connections have the same base as its own.
+# The base class of errors about connections, in whichever library huggingface_hub uses for HTTP.
 TRANSPORT_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
 _LOG_IN = "Log in by `hf auth login`, or set HF_TOKEN."
 _STATUS = {
@@ -51,15 +43,15 @@ class AdapterInfo:
     """An adapter of a repository.
 
     Attributes:
-        subfolder: Where it is, "" for the root.
+        subfolder: Its subfolder, "" for the root.
         config: The content of its `adapter_config.json`.
-        record: What is known of its run.
+        metrics_file: The content of its `metrics.json`.
         num_bytes: Size of its weights; None without a safetensors file.
     """
 
     subfolder: str
     config: dict[str, Any]
-    record: RunRecord
+    metrics_file: MetricsFile
     num_bytes: int | None
 
     @property
@@ -69,18 +61,26 @@ class AdapterInfo:
 
     @property
     def base_model(self) -> str | None:
-        """Name of the CLIP on the Hub, if it is known."""
-        return self.config.get("base_model_name_or_path") or self.record.base_model.get("name")
+        """Name of the base model on the Hub, if it is known."""
+        return self.config.get("base_model_name_or_path") or self.metrics_file.base_model.name
 
     @property
     def base_revision(self) -> str | None:
-        """Revision of the CLIP, if it was pinned."""
-        return self.config.get("revision") or self.record.base_model.get("revision")
+        """Revision of the base model, if it was pinned."""
+        return self.config.get("revision") or self.metrics_file.base_model.revision
 
 
 @dataclass(frozen=True)
 class Repository:
-    """A repository at one commit."""
+    """A repository at one commit.
+
+    Attributes:
+        commit: Id of the commit.
+        private: Whether the repository is private.
+        paths: Paths of all files.
+        adapters: The adapters, by subfolder.
+        card: Text of the README.md, if there is one.
+    """
 
     commit: str
     private: bool
@@ -90,12 +90,12 @@ class Repository:
 
 
 def list_adapters(repo_id: str, *, revision: str | None = None, token: str | bool | None = None) -> list[AdapterInfo]:
-    """The adapters in a repository on the Hub, of any PEFT method.
+    """List the adapters in a repository on the Hub, of any PEFT method.
 
     Args:
         repo_id: Name of the repository.
         revision: Branch, tag or commit.
-        token: As in `huggingface_hub`: None for the one that is logged in, False for none.
+        token: As in `huggingface_hub`: None for the token that is logged in, False for none.
 
     Raises:
         HubError: If the repository cannot be read.
@@ -105,9 +105,9 @@ def list_adapters(repo_id: str, *, revision: str | None = None, token: str | boo
 
 
 def read_repository(api: HfApi, repo_id: str, revision: str | None) -> Repository:
-    """Everything about a repository that the card and the list show, of one commit.
+    """Read everything about a repository that the card and the list show, at one commit.
 
-    An adapter whose settings are damaged is shown with what can be read: it must not be in the way of the others.
+    An adapter whose settings are damaged is shown without them, so that it does not hide the others.
     """
     info = api.repo_info(repo_id, revision=revision)
     assert info.sha is not None
@@ -127,11 +127,11 @@ def read_repository(api: HfApi, repo_id: str, revision: str | None) -> Repositor
         config_path = download(path)
         metrics_path = download(in_subfolder(subfolder, METRICS_FILE))
         try:
-            config = {} if config_path is None else read_settings(config_path)
-            record = RunRecord() if metrics_path is None else read_record(metrics_path.parent)
+            config = {} if config_path is None else read_json(config_path)
+            metrics_file = MetricsFile() if metrics_path is None else MetricsFile.read(metrics_path.parent)
         except CheckpointError:
-            config, record = {}, RunRecord()
-        adapters.append(AdapterInfo(subfolder, config, record, sizes.get(in_subfolder(subfolder, WEIGHTS_FILE))))
+            config, metrics_file = {}, MetricsFile()
+        adapters.append(AdapterInfo(subfolder, config, metrics_file, sizes.get(in_subfolder(subfolder, WEIGHTS_FILE))))
     card = download(CARD_FILE)
     return Repository(
         commit=info.sha,
@@ -144,26 +144,38 @@ def read_repository(api: HfApi, repo_id: str, revision: str | None) -> Repositor
 
 @contextmanager
 def hub_errors(doing: str) -> Iterator[None]:
-    """Turns what huggingface_hub raises into a HubError that says what could not be done and what to do."""
+    """Turn what huggingface_hub raises, or Transformers because of it, into a HubError.
+
+    Args:
+        doing: What cannot be done then, as "push to 'org/name'".
+    """
     try:
         yield
-    except (OSError, RuntimeError, TRANSPORT_ERROR) as error:
-        reason = _reason(error)
+    except (OSError, RuntimeError, TRANSPORT_ERROR, CheckpointError) as error:
+        reason = next(filter(None, map(_reason, _causes(error))), None)
         if reason is None:
             raise
         raise HubError(f"Cannot {doing}: {reason}") from error
 
 
 def hub_status(error: BaseException) -> int | None:
-    """The HTTP status behind an error of huggingface_hub; 0 for a broken connection, None if it is neither."""
-    if isinstance(error, HfHubHTTPError):
-        return error.response.status_code
-    if isinstance(error, TRANSPORT_ERROR):
-        return 0
-    return None if error.__cause__ is None else hub_status(error.__cause__)
+    """Return the HTTP status behind an error; 0 for a broken connection, None if neither is behind it."""
+    for cause in _causes(error):
+        if isinstance(cause, HfHubHTTPError):
+            return cause.response.status_code
+        if isinstance(cause, TRANSPORT_ERROR):
+            return 0
+    return None
 
 
-def _reason(error: Exception) -> str | None:
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield the error, and what it was raised from."""
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _reason(error: BaseException) -> str | None:
     if isinstance(error, (OfflineModeIsEnabled, LocalEntryNotFoundError)) and hub_status(error) in (None, 0):
         if isinstance(error, OfflineModeIsEnabled):
             return "HF_HUB_OFFLINE is set. Unset it."
@@ -176,16 +188,16 @@ def _reason(error: Exception) -> str | None:
         return "it has no such revision (404). Name a branch, a tag or a commit."
     if isinstance(error, RepositoryNotFoundError):
         return _STATUS[404].replace("404", str(error.response.status_code))
-    status = hub_status(error)
-    if status is None:
-        return "the download is incomplete. Try again." if "Consistency check failed" in str(error) else None
-    if status == 0:
-        return f"the connection broke ({type(error.__cause__ or error).__name__}). Try again."
-    if status in _STATUS:
-        return _STATUS[status]
-    message = getattr(error, "server_message", None) or ""
-    detail = f": {re.sub(r'hf_[A-Za-z0-9]+', 'hf_...', message)[:300]}" if message else ""
-    return f"the Hub answers {status}{detail}. Try again later."
+    if isinstance(error, HfHubHTTPError):
+        status = error.response.status_code
+        if status in _STATUS:
+            return _STATUS[status]
+        message = getattr(error, "server_message", None) or ""
+        detail = f": {re.sub(r'hf_[A-Za-z0-9]+', 'hf_...', message)[:300]}" if message else ""
+        return f"the Hub answers {status}{detail}. Try again later."
+    if isinstance(error, TRANSPORT_ERROR):
+        return f"the connection broke ({type(error).__name__}). Try again."
+    return "the download is incomplete. Try again." if "Consistency check failed" in str(error) else None
 
 
 def _is_plain(subfolder: str) -> bool:

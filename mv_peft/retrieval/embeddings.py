@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ..atomic import atomic_write
 from ..errors import CheckpointError
 from .metrics import check_video_of_caption
 
@@ -63,11 +64,10 @@ class RetrievalEmbeddings:
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {name: getattr(self, name).contiguous() for name in _TENSOR_NAMES}
         names = {"schema": 1, **{name: list(getattr(self, name)) for name in _LIST_NAMES}}
-        # Each under another name first: a run that is killed leaves no half file.
-        save_file(tensors, folder / f"{_TENSORS}.part")
-        (folder / f"{_NAMES}.part").write_text(json.dumps(names, ensure_ascii=False, indent=1), encoding="utf-8")
-        for name in (_TENSORS, _NAMES):
-            os.replace(folder / f"{name}.part", folder / name)
+        # The files of one set belong together: none is moved into place before both are written.
+        with atomic_write(folder / _NAMES) as names_file, atomic_write(folder / _TENSORS) as tensors_file:
+            save_file(tensors, tensors_file)
+            names_file.write_text(json.dumps(names, ensure_ascii=False, indent=1), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: str | os.PathLike) -> RetrievalEmbeddings:

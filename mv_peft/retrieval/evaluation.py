@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from torch import nn
 
 from ..data import VideoRecord
 from ..encoders import MVProcessor
+from ..runs.metrics_file import DataFacts, MetricsFile, ProtocolFacts
 from ..video import FrameSampling, VideoFrames
 from .embeddings import RetrievalEmbeddings
 from .encode import embed_records
@@ -48,27 +49,25 @@ class RetrievalResult:
         processing = "" if self.post_processing is None else f" + {self.post_processing.name}"
         return f"{self.protocol.name}{processing}{ties}"
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the schema, data, protocol and metrics for `metrics.json`."""
+    def to_metrics_file(self) -> MetricsFile:
+        """Return what `metrics.json` says of the measurement: data, protocol and metrics."""
         processing = self.post_processing
-        data: dict[str, Any] = {"videos": self.num_videos, "captions": self.num_captions}
-        if self.skipped:
-            data["skipped_videos"] = len(self.skipped)
         description, source = self.protocol.description, self.protocol.source
         if processing is not None:
             description, source = f"{description} {processing.description}", f"{source}; {processing.source}"
-        return {
-            "schema": 1,
-            "data": data,
-            "protocol": {
-                "name": self.label,
-                "description": description,
-                "source": source,
-                "ties": self.ties,
-                "post_processing": None if processing is None else processing.name,
-            },
-            "metrics": dict(self.metrics),
-        }
+        return MetricsFile(
+            data=DataFacts(
+                videos=self.num_videos, captions=self.num_captions, skipped_videos=len(self.skipped) or None
+            ),
+            protocol=ProtocolFacts(
+                name=self.label,
+                description=description,
+                source=source,
+                ties=self.ties,
+                post_processing=None if processing is None else processing.name,
+            ),
+            metrics=dict(self.metrics),
+        )
 
 
 def evaluate_retrieval(

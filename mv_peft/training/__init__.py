@@ -9,8 +9,8 @@ from .memory import MemoryEstimate, estimate_memory
 from .optimizer import BertAdam, warmup_cosine, warmup_cosine_schedule
 from .progress import ProgressBar
 from .recipes import RECIPES, Recipe, get_recipe
-from .record import RunFacts
 from .run import TrainingRun, TrainOutcome, TrainPlan
+from .run_file import RunFacts
 from .settings import TrainSettings
 from .trainer import RetrievalTrainer
 

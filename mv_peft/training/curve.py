@@ -1,4 +1,4 @@
-"""The course of a training as a picture."""
+"""The course of a training, drawn."""
 
 from __future__ import annotations
 
@@ -7,20 +7,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..atomic import atomic_write
+
 
 def can_draw() -> bool:
-    """Whether matplotlib is installed."""
+    """Tell whether matplotlib is installed."""
     return importlib.util.find_spec("matplotlib") is not None
 
 
 def draw_curve(history: Sequence[Mapping[str, Any]], path: Path, *, metric: str, title: str) -> None:
-    """Draws loss and metric over the steps.
+    """Draw the loss and a metric over the steps.
 
     Args:
-        history: Trainer's log: entries with "step" and "loss", or "step" and `eval_` with the metric's name.
+        history: Trainer's log: entries with "step" and either "loss" or the metric, named `eval_...`.
         path: The PNG to write.
-        metric: A figure in per cent, by the name that the trainer's `evaluate` gives.
-        title: What stands above.
+        metric: A figure in per cent, by the name that the trainer's `evaluate` gives it.
+        title: The title above the curves.
     """
     from matplotlib.figure import Figure  # no pyplot: it would choose a window system
 
@@ -34,7 +36,8 @@ def draw_curve(history: Sequence[Mapping[str, Any]], path: Path, *, metric: str,
         figures.set_ylabel(f"{metric} (%)")
         lines += figures.plot(*evaluated, color="tab:blue", marker="o", label=metric)
     losses.legend(handles=lines, loc="center right")
-    figure.savefig(path, format="png", dpi=120)
+    with atomic_write(path) as partial:
+        figure.savefig(partial, format="png", dpi=120)
 
 
 def _points(history: Sequence[Mapping[str, Any]], name: str) -> tuple[list[int], list[float]]:

@@ -18,6 +18,9 @@ from torch import nn
 from ..data import VideoCaptionDataset, VideoRecord
 from ..encoders import MVProcessor
 from ..retrieval import RetrievalResult, evaluate_retrieval
+from ..runs.facts import adapter_facts, versions
+from ..runs.files import CURVE_FILE, METRICS_FILE
+from ..runs.metrics_file import MetricsFile, TrainingFacts
 from ..video import VideoFrames, read_frames
 from .arguments import RetrievalTrainingArguments
 from .batches import PairCollator
@@ -27,6 +30,7 @@ from .checkpoints import (
     KeepBest,
     MarkCheckpoints,
     last_checkpoint,
+    publish_best,
     remove_incomplete,
     wait_for_all,
 )
@@ -34,17 +38,7 @@ from .curve import can_draw, draw_curve
 from .determinism import use_deterministic_algorithms
 from .memory import MemoryEstimate, device_memory, estimate_memory
 from .progress import ProgressBar
-from .record import (
-    METRICS_FILE,
-    RunFacts,
-    adapter_facts,
-    begin_run,
-    configuration,
-    publish_adapter,
-    versions,
-    write_json,
-    write_run,
-)
+from .run_file import RunFacts, begin_run, configuration, write_run
 from .settings import TrainSettings
 from .trainer import RetrievalTrainer
 
@@ -89,13 +83,13 @@ class TrainOutcome:
         best_step: The step after which the best adapter was saved.
         metrics: How well that one finds the validation videos.
         before: How well the model found them before training.
-        record: All that `metrics.json` says.
+        metrics_file: What `metrics.json` says.
     """
 
     best_step: int
     metrics: dict[str, float]
     before: dict[str, float]
-    record: dict[str, Any]
+    metrics_file: MetricsFile
 
 
 class TrainingRun:
@@ -204,13 +198,14 @@ class TrainingRun:
         # Read once: another machine may not see the file, or not yet.
         measured = [json.loads((folder / "best" / MEASURED_FILE).read_text(encoding="utf-8")) if is_main else None]
         best = broadcast_object_list(measured)[0]
-        record = self._record(best, before, seconds)
+        metrics_file = self._metrics_file(best, before, seconds)
         if is_finished:
             logger.info("'%s' has been trained to its end; it stays as it is.", self.settings.output)
         elif is_main:
-            self._publish(record, [{"step": 0, f"eval_{self.settings.select_by}": before[self.settings.select_by]}])
+            untrained = {"step": 0, f"eval_{self.settings.select_by}": before[self.settings.select_by]}
+            metrics_file = self._publish(metrics_file, [untrained])
         wait_for_all()
-        return TrainOutcome(best["step"], best["metrics"], before, record)
+        return TrainOutcome(best["step"], metrics_file.metrics, before, metrics_file)
 
     @property
     def draws_curve(self) -> bool:
@@ -242,7 +237,7 @@ class TrainingRun:
 
     def _describe(self) -> dict[str, Any]:
         assert self._result is not None
-        return {"step": self.trainer.state.global_step, **self._result.to_dict()}
+        return {"step": self.trainer.state.global_step, **self._result.to_metrics_file().to_dict()}
 
     def _plan(self, num_pairs: int) -> TrainPlan:
         settings, arguments, model = self.settings, self.trainer.args, self.trainer.model
@@ -281,59 +276,54 @@ class TrainingRun:
         }
         return {name: tensor.to(self.trainer.args.device) for name, tensor in pair.items()}
 
-    def _record(self, best: dict[str, Any], before: dict[str, float], seconds: float | None) -> dict[str, Any]:
+    def _metrics_file(self, best: dict[str, Any], before: dict[str, float], seconds: float | None) -> MetricsFile:
+        """Describe the training: what was measured when the adapter was best, and all that led to it."""
         settings, plan = self.settings, self.plan
         recipe = self.trainer.args.resolved_recipe()
-        training = {
-            "recipe": settings.recipe,
-            "learning_rate": recipe.learning_rate,
-            "weight_decay": recipe.weight_decay,
-            "seed": settings.seed,
-            "epochs": plan.num_steps / plan.steps_per_epoch,
-            "steps": plan.num_steps,
-            "batch_size": settings.batch_size,
-            "captions": settings.captions,
-            "num_processes": plan.num_processes,
-            "precision": settings.precision,
-            "device": _device_name(self.trainer.args.device),
-            "selected_on": self.facts.selected_on,
-            "selected_by": settings.select_by,
-            "best_step": best["step"],
-            "before": before,
-        } | ({} if seconds is None else {"seconds": round(seconds, 1)})
-        measured = {name: value for name, value in best.items() if name != "step"}
-        data = {
-            **measured.get("data", {}),
-            "dataset": self.facts.dataset,
-            "split": self.facts.selected_on,
-            "max_frames": self.processor.max_frames,
-            "max_text_tokens": self.processor.max_text_tokens,
-            "frame_sampling": settings.sampling,
-            "synthetic": self.facts.synthetic,
-        }
-        return {
-            "schema": 1,
-            "base_model": dict(self.facts.base_model),
-            **measured,
-            "data": data,
-            "training": training,
-            "versions": versions(),
-        }
+        measured = MetricsFile.from_dict({name: value for name, value in best.items() if name != "step"})
+        data = replace(
+            measured.data,
+            dataset=self.facts.dataset,
+            split=self.facts.selected_on,
+            max_frames=self.processor.max_frames,
+            max_text_tokens=self.processor.max_text_tokens,
+            frame_sampling=settings.sampling,
+            synthetic=self.facts.synthetic,
+        )
+        training = TrainingFacts(
+            recipe=settings.recipe,
+            learning_rate=recipe.learning_rate,
+            weight_decay=recipe.weight_decay,
+            seed=settings.seed,
+            epochs=plan.num_steps / plan.steps_per_epoch,
+            steps=plan.num_steps,
+            batch_size=settings.batch_size,
+            captions=settings.captions,
+            num_processes=plan.num_processes,
+            precision=settings.precision,
+            device=_device_name(self.trainer.args.device),
+            seconds=None if seconds is None else round(seconds, 1),
+            selected_on=self.facts.selected_on,
+            selected_by=settings.select_by,
+            best_step=best["step"],
+            before=before,
+        )
+        return replace(measured, base_model=self.facts.base_model, data=data, training=training, versions=versions())
 
-    def _publish(self, record: dict[str, Any], history: list[dict[str, Any]]) -> None:
-        settings = self.settings
-        size = publish_adapter(settings.checkpoints / "best", settings.output)
-        record["adapter"] = adapter_facts(self.trainer.model, self.facts.method, size)
+    def _publish(self, metrics_file: MetricsFile, history: list[dict[str, Any]]) -> MetricsFile:
+        """Write everything into the output folder, and return what `metrics.json` says."""
+        settings, facts = self.settings, self.facts
+        size = publish_best(settings.checkpoints / "best", settings.output)
         self.processor.save_pretrained(settings.output)
         history = history + self.trainer.state.log_history
         if can_draw():
-            warned = (
-                "" if self.facts.selected_on == "validation" else f", selected on the {self.facts.selected_on} split"
-            )
-            title = f"{self.facts.method} on {self.facts.dataset}: {self.facts.validation}{warned}"
-            draw_curve(history, settings.output / "curve.png", metric=settings.select_by, title=title)
+            warning = "" if facts.selected_on == "validation" else f", selected on the {facts.selected_on} split"
+            title = f"{facts.method} on {facts.dataset}: {facts.validation}{warning}"
+            draw_curve(history, settings.output / CURVE_FILE, metric=settings.select_by, title=title)
         self._write_run(history=history)
-        write_json(settings.output / METRICS_FILE, record)  # last: where it is, all the rest is
+        metrics_file = replace(metrics_file, adapter=adapter_facts(self.trainer.model, facts.method, size))
+        metrics_file.write(settings.output)  # last: where it is, all the rest is
+        return metrics_file
 
     def _write_run(self, **more: Any) -> None:
         described = {"configuration": self._configuration, "plan": asdict(self.plan)}

@@ -203,7 +203,7 @@ def test_the_checkpoint_that_is_best_on_validation_is_measured(root, monkeypatch
 
     monkeypatch.setattr(on_disk.TrainingRun, "execute", execute)
     result = run(settings(root, learning_rate=1e-7, steps=12, precision="fp32", split="validation", seed=5))
-    how = states["outcome"].record["training"]
+    how = states["outcome"].metrics_file.to_dict()["training"]
     assert (how["learning_rate"], how["recipe"], how["seed"], how["precision"]) == (1e-7, "modern", 5, "fp32")
     assert (how["captions"], how["selected_on"]) == ("all", "validation")
     assert result["train_info"]["best_step"] == states["outcome"].best_step == 4

@@ -238,7 +238,7 @@ def test_models_that_are_no_clip(convert, checkpoint, tmp_path):
     (tmp_path / "bert").mkdir()
     (tmp_path / "bert" / "config.json").write_text('{"model_type": "bert"}')
     arguments = [checkpoint, *SET, "--output", "adapter"]
-    assert refused(convert(*arguments, model=tmp_path / "bert"), r"bert' is a bert, not a CLIP")
+    assert refused(convert(*arguments, model=tmp_path / "bert"), "bert' cannot be adapted: .* type 'bert' is not")
     assert refused(convert(*arguments, model=tmp_path / "none"), r"Cannot read the configuration of '.*none'")
 
 
@@ -274,7 +274,7 @@ def test_an_output_of_the_wrong_kind(convert, checkpoint, adapter, tmp_path):
 def test_a_full_disk_leaves_nothing_behind(convert, checkpoint, adapter, tmp_path, monkeypatch, direction):
     def write_half(_: object, path: Path) -> None:
         if direction == "from official":
-            path.mkdir()
+            path.mkdir(exist_ok=True)
             path = path / "adapter_model.safetensors"
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")

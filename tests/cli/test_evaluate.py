@@ -225,7 +225,7 @@ def test_errors_of_the_world(command, tmp_path, monkeypatch, capsys, arguments, 
 def test_a_model_that_is_no_clip(msvd, tmp_path, capsys):
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     assert main(["evaluate", "--model", str(tmp_path), "--dataset", "msvd", "--root", str(msvd)]) == 1
-    assert "is a bert, not a CLIP" in capsys.readouterr().err
+    assert "cannot be adapted: a model of the type 'bert' is not among the dual encoders" in capsys.readouterr().err
 
 
 def test_the_names_written_out_are_those_of_the_library():

@@ -1,4 +1,4 @@
-"""A base CLIP is recognised behind adapters and in other precisions, and no other one is taken for it."""
+"""A base model is recognised behind adapters and in other precisions, and no other model is taken for it."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_one_tower_is_another_base():
 def test_it_is_what_was_recorded_and_another_process_says_the_same():
     assert fingerprint(patterned_clip()) == RECORDED
     code = (
-        "from tests.hub.test_fingerprint import *; import random; random.seed(5); torch.set_num_threads(2); "
+        "from tests.encoders.test_fingerprint import *; import random; random.seed(5); torch.set_num_threads(2); "
         "print(fingerprint(patterned_clip()))"
     )
     done = subprocess.run(
@@ -173,14 +173,14 @@ def test_a_saved_and_reloaded_adapter_has_the_same_base(tmp_path):
 def test_merged_adapters_are_refused():
     model = get_peft_model(tiny_clip(), LoraConfig(target_modules=ATTENTION, init_lora_weights=False))
     model.merge_adapter()
-    with pytest.raises(ValueError, match="Adapters are merged into this CLIP"):
+    with pytest.raises(ValueError, match="Adapters are merged into this model"):
         fingerprint(model)
     model.unmerge_adapter()
     fingerprint(model)
 
 
 def test_what_has_no_values_is_refused():
-    with pytest.raises(TypeError, match="got Linear"):
+    with pytest.raises(TypeError, match="Linear is not among the dual encoders"):
         fingerprint(torch.nn.Linear(2, 2))
     with torch.device("meta"):
         empty = CLIPModel(clip_config())

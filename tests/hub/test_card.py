@@ -11,7 +11,7 @@ from huggingface_hub import ModelCard
 from mv_peft.errors import CheckpointError
 from mv_peft.hub.card import BEGIN, END, render_card
 from mv_peft.hub.remote import AdapterInfo
-from mv_peft.runs.metrics_file import parse_record
+from mv_peft.runs.metrics_file import MetricsFile
 from tests.hub.conftest import record
 
 BASE = "openai/clip-vit-base-patch16"
@@ -19,7 +19,7 @@ BASE = "openai/clip-vit-base-patch16"
 
 def info(subfolder: str = "msrvtt", metrics: dict | None = None, **config: object) -> AdapterInfo:
     settings = {"peft_type": "MV_ADAPTER", "base_model_name_or_path": BASE, "revision": None, **config}
-    return AdapterInfo(subfolder, settings, parse_record(metrics or record()), 13_606_912)
+    return AdapterInfo(subfolder, settings, MetricsFile.from_dict(metrics or record()), 13_606_912)
 
 
 def empty(**parts: object) -> dict:
@@ -67,7 +67,7 @@ def test_what_is_not_known_is_left_out():
     assert "null" not in text
     assert "model-index" not in text
     assert "R@1" not in text
-    assert 'base_model="the-clip-it-was-trained-on"' in text
+    assert 'base_model="the-model-it-was-trained-on"' in text
     assert "base_model:" not in text
 
 
@@ -86,7 +86,7 @@ def test_figures_that_chose_the_checkpoint_are_said_to_flatter():
     chosen = record(training={"selected_on": "test", "selected_by": "t2v R@1", "best_step": 5624})
     text = render_card("org/x", [info(metrics=chosen), info("other")])
     assert "- **Checkpoint:** chosen on test, by t2v R@1, step 5,624\n" in text
-    assert "chosen by the very figures that are shown for `msrvtt`: they flatter." in text
+    assert "chosen by the very figures that are shown for `msrvtt`, so they flatter." in text
     chosen["training"]["selected_on"] = "validation"
     assert "flatter" not in render_card("org/x", [info(metrics=chosen)])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import traceback
+from dataclasses import replace
 
 import pytest
 from huggingface_hub import ModelCard
@@ -14,10 +15,13 @@ from mv_peft import MVAdapterConfig
 from mv_peft.demo.pretrained import load_tiny_clip, load_tiny_processor
 from mv_peft.encoders import fingerprint
 from mv_peft.errors import CheckpointError, HubError
-from mv_peft.hub import list_adapters, push_adapter
+from mv_peft.hub import list_adapters, pull_adapter, push_adapter
+from mv_peft.hub.folder import sha256
+from mv_peft.runs.metrics_file import MetricsFile
 from tests.hub.conftest import CLIP, LORA, REPO, adapter_folder, record
 from tests.hub.server import TOKEN
 from tests.models import adapter_config
+from tests.runs.test_metrics_file import filled
 
 GOES_UP = {
     "adapter_config.json",
@@ -153,10 +157,38 @@ def test_private_settings_are_refused_before_anything_is_sent(hub, folder, name,
     assert REPO not in hub.repos
 
 
-def test_unknown_keys_of_the_record_stay_here(hub, folder):
-    (folder / "metrics.json").write_text(json.dumps(record(host="gpu7.cluster", paths=["/data/msrvtt"])))
-    push_adapter(folder, REPO)
-    assert b"gpu7" not in hub.files(REPO)["metrics.json"]
+def test_every_field_of_the_metrics_comes_back(hub, folder, tmp_path):
+    """Written, pushed, pulled and read; what a newer version has written as well."""
+    written = filled()
+    written = replace(written, base_model=replace(written.base_model, name=CLIP))
+    written.write(folder)
+    push_adapter(folder, REPO, subfolder="a")
+    read = MetricsFile.read(pull_adapter(REPO, tmp_path / "pulled", subfolder="a"))
+    weights = folder / "adapter_model.safetensors"
+    of_the_file = {"method": "MV_ADAPTER", "bytes": weights.stat().st_size, "sha256": sha256(weights)}
+    assert read == replace(written, adapter=replace(written.adapter, **of_the_file))
+    (listed,) = list_adapters(REPO)
+    assert listed.metrics_file == read
+    card = hub.files(REPO)["README.md"].decode()
+    assert "weight decay" in card
+    assert "newer" not in card
+
+
+@pytest.mark.parametrize(
+    ("unknown", "key", "what"),
+    [
+        ({"host": "gpu7", "paths": ["/data/msrvtt"]}, "paths", "the local path '/data/msrvtt'"),
+        ({"training": {"log": {"file": "~/runs/log"}}}, "training.log.file", "the local path '~/runs/log'"),
+        ({"videos": {"/data/msrvtt/1.mp4": 3}}, "videos", "the local path '/data/msrvtt/1.mp4'"),
+        ({"auth": {"x": f"Bearer {TOKEN}"}}, "auth.x", "a token"),
+        ({"data": {"dataset": "/data/msrvtt"}}, "data.dataset", "the local path '/data/msrvtt'"),
+    ],
+)
+def test_unknown_fields_of_the_metrics_hold_nothing_private(hub, folder, unknown, key, what):
+    (folder / "metrics.json").write_text(json.dumps(record(**unknown)))
+    with pytest.raises(CheckpointError, match=f"`{key}` in metrics.json holds {what}, which is not for others"):
+        push_adapter(folder, REPO)
+    assert REPO not in hub.repos
 
 
 @pytest.mark.parametrize(
@@ -170,7 +202,10 @@ def test_unknown_keys_of_the_record_stay_here(hub, folder):
         (lambda f: (f / "metrics.json").write_text("{"), "'metrics.json' is not JSON"),
         (lambda f: (f / "metrics.json").write_text('{"schema": 2}'), "has schema 2, known is 1"),
         (lambda f: (f / "metrics.json").write_text('{"schema": 1, "metrics": {"t2v R@1": NaN}}'), "a finite number"),
-        (lambda f: (f / "metrics.json").write_text('{"schema": 1, "data": {"videos": "9"}}'), "`data.videos` .* int"),
+        (
+            lambda f: (f / "metrics.json").write_text('{"schema": 1, "data": {"videos": "9"}}'),
+            "`data.videos` .* integer",
+        ),
     ],
 )
 def test_what_is_no_whole_adapter_is_refused_before_anything_is_sent(hub, folder, change, message):

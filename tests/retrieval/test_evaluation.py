@@ -162,11 +162,11 @@ def test_dual_softmax_is_applied_in_both_directions_and_labelled():
     assert result.metrics["t2v mean rank"] == t2v["t2v mean rank"]
     assert result.metrics["v2t mean rank"] == v2t["t2v mean rank"]
     assert result.metrics != evaluate_embeddings(ours).metrics
-    written = result.to_dict()["protocol"]
-    assert written["name"] == "pairs + dual-softmax"
-    assert written["post_processing"] == "dual-softmax"
-    assert "2109.04290" in written["source"]
-    assert "softmax over all test queries" in written["description"]
+    written = result.to_metrics_file().protocol
+    assert written.name == "pairs + dual-softmax"
+    assert written.post_processing == "dual-softmax"
+    assert "2109.04290" in written.source
+    assert "softmax over all test queries" in written.description
     assert "protocol: pairs + dual-softmax;" in format_result(result)
 
 

@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from mv_peft.errors import TrainingError
+from mv_peft.runs.files import METRICS_FILE
+from mv_peft.runs.metrics_file import BaseModelFacts
 from mv_peft.training import RetrievalTrainingArguments, TrainSettings
-from mv_peft.training.record import METRICS_FILE, RunFacts, begin_run, write_run
 from mv_peft.training.run import _arguments
+from mv_peft.training.run_file import RunFacts, begin_run, write_run
 
 
 @pytest.mark.parametrize(("epochs", "num_steps"), [(5, 500), (0.07, 7), (1.1, 110), (0.29, 29), (0.071, 8), (0.001, 1)])
@@ -44,7 +46,7 @@ def test_without_gpus_there_is_none(tmp_path):
 # Eight pairs in a step; what the training was begun with, and how many pairs that were at a time.
 @pytest.mark.parametrize(("begun", "planned", "num_processes"), [("auto", 3, 1), (3, 3, 1), (100, 8, 1), (100, 4, 2)])
 def test_resumed_it_embeds_as_many_pairs_at_a_time(tmp_path, begun, planned, num_processes):
-    facts = RunFacts("custom", "mv_adapter", {}, "train", "validation")
+    facts = RunFacts("custom", "mv_adapter", BaseModelFacts(), "train", "validation")
     plan = {"chunk_size": planned, "num_processes": num_processes}
     write_run(TrainSettings(tmp_path, batch_size=8, chunk_size=begun), facts, {}, plan=plan, configuration={})
     (tmp_path / METRICS_FILE).touch()

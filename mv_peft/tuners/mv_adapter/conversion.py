@@ -1,20 +1,20 @@
-"""Official checkpoint <-> PEFT adapter, over a CLIP that has a configuration and no weights."""
+"""Conversion between official checkpoints and adapter folders, over a CLIP without weights."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import torch
 from peft import PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import AutoConfig, CLIPConfig, CLIPModel
 
+from ...encoders.families import DualEncoder
+from ...encoders.loading import find_base_model
 from ...errors import CheckpointError, some_of
-from ...runs.files import CONFIG_FILE, WEIGHTS_FILE
+from ...runs.files import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from .config import MVAdapterConfig
 from .layer import MVAdapterLinear, SharedFactors
 from .official import ConversionReport, load_official_checkpoint, official_state_dict
@@ -24,16 +24,16 @@ from .official_file import read_official
 def adapter_from_official(
     checkpoint: str | os.PathLike[str], base_model: str, config: MVAdapterConfig
 ) -> tuple[PeftModel, ConversionReport]:
-    """An official checkpoint as an adapter, to be saved: CLIP around it is on the meta device.
+    """Make an adapter of an official checkpoint, to be saved: the CLIP around it is on the meta device.
 
     Args:
-        checkpoint: As `load_official_checkpoint` takes it. Where all of its adapter has one dtype, so has the result;
-            else the result is float32.
-        base_model: Folder or Hub name of the CLIP whose adapter it is.
+        checkpoint: As `load_official_checkpoint` takes it. Where all tensors of its adapter have one dtype, so has the
+            result; otherwise the result is float32.
+        base_model: Folder or Hub name of the CLIP that was adapted.
         config: The settings of the run.
 
     Raises:
-        CheckpointError: If the checkpoint cannot be read or does not fit, or `base_model` is no CLIP.
+        CheckpointError: If the checkpoint cannot be read or does not fit, or `base_model` is not CLIP.
         ValueError: If the configuration does not fit the model.
     """
     state = read_official(checkpoint)
@@ -43,15 +43,15 @@ def adapter_from_official(
 
 
 def official_from_adapter(folder: str | os.PathLike[str], base_model: str) -> dict[str, Tensor]:
-    """A saved adapter in the names of the authors' program, in its one dtype, or in float32 where it has several.
+    """Return a saved adapter under the names of the authors' program, in its dtype, or in float32 if it has several.
 
     Args:
         folder: An adapter as PEFT saves it, with `adapter_config.json` and `adapter_model.safetensors`.
-        base_model: Folder or Hub name of the CLIP whose adapter it is.
+        base_model: Folder or Hub name of the CLIP that was adapted.
 
     Raises:
-        CheckpointError: If the folder holds no complete MV-Adapter, or one that does not fit the model, or trained
-            modules of CLIP beside it, or `base_model` is no CLIP.
+        CheckpointError: If the folder holds no whole MV-Adapter, or one that does not fit the model, or trained modules
+            of CLIP beside it, or `base_model` is not CLIP.
     """
     folder = Path(folder)
     for name in (CONFIG_FILE, WEIGHTS_FILE):
@@ -66,8 +66,8 @@ def official_from_adapter(folder: str | os.PathLike[str], base_model: str) -> di
         raise CheckpointError(f"'{folder}' holds a {config.peft_type.value} adapter. Only MV_ADAPTER can be converted.")
     if config.modules_to_save:
         raise CheckpointError(
-            f"The adapter in '{folder}' also holds CLIP's {', '.join(config.modules_to_save)}, for which the program's "
-            "adapter has no place. Use `official_state_dict` to convert the adapter without them."
+            f"The adapter in '{folder}' also holds CLIP's {', '.join(config.modules_to_save)}, which the program's "
+            "adapter cannot hold. Use `official_state_dict` to convert the adapter without them."
         )
     model = _with_empty_adapter(base_model, config)
     expected = get_peft_model_state_dict(model, save_embedding_layers=False)
@@ -87,13 +87,13 @@ def official_from_adapter(folder: str | os.PathLike[str], base_model: str) -> di
 
 
 def write_adapter(model: PeftModel, folder: Path) -> None:
-    """Saves the adapter as PEFT does, without the blank model card that PEFT adds."""
+    """Save the adapter as PEFT does, without the blank model card that PEFT adds."""
     model.save_pretrained(str(folder), save_embedding_layers=False)
-    (folder / "README.md").unlink()
+    (folder / CARD_FILE).unlink()
 
 
 def write_official(state: dict[str, Tensor], path: Path) -> None:
-    """Saves an official state dict as safetensors, or by `torch.save` under another suffix."""
+    """Save an official state dict as safetensors, or by `torch.save` under any other suffix."""
     if path.suffix == ".safetensors":
         save_file(state, path)
     else:
@@ -101,26 +101,21 @@ def write_official(state: dict[str, Tensor], path: Path) -> None:
 
 
 def _with_empty_adapter(base_model: str, config: MVAdapterConfig) -> PeftModel:
-    """A CLIP and its adapter on the meta device: names and shapes, no values."""
-    try:
-        clip_config: Any = AutoConfig.from_pretrained(base_model)
-    except Exception as error:
+    """Build a CLIP and its adapter on the meta device: names and shapes, no values."""
+    source = find_base_model(base_model)
+    family = DualEncoder.of_config(source.config)
+    if family.model_type != "clip":
         raise CheckpointError(
-            f"Cannot read the configuration of '{base_model}': {_first_line(error)} Give a CLIP's folder or Hub name."
-        ) from error
-    if not isinstance(clip_config, CLIPConfig):
-        raise CheckpointError(
-            f"'{base_model}' is a {clip_config.model_type}, not a CLIP. Name a CLIP with both towers."
+            f"The authors' program has CLIP only, and '{base_model}' is a {family.title}. Name the CLIP of the run."
         )
-    with torch.device("meta"):
-        clip = CLIPModel(clip_config)
+    clip = source.without_weights()
     model = get_peft_model(clip, config, low_cpu_mem_usage=True, autocast_adapter_dtype=False)
     model.peft_config["default"].base_model_name_or_path = base_model
     return model
 
 
 def _materialise(model: PeftModel, like: Iterable[Tensor]) -> None:
-    """Puts the adapter, and nothing else, on the CPU, in the one dtype of `like` or in float32; its values are open."""
+    """Allocate the adapter, and nothing else, on the CPU, in the dtype of `like` or in float32 where that varies."""
     dtypes = {tensor.dtype for tensor in like if tensor.is_floating_point()}
     dtype = dtypes.pop() if len(dtypes) == 1 else torch.float32
     for module in model.modules():

@@ -1,11 +1,12 @@
-"""Checkpoints of the authors' program, in and out.
+"""Checkpoints of the authors' program, loaded into an MV-Adapter and made from one.
 
-Their names are those of the program's state dict, `clip.visual.transformer.resblocks.{i}.mlp.adapter.` for the video
-branch and `clip.transformer.resblocks.{i}.mlp.adapter.` for the text branch; `clip.prompt.{j}` is the factor of the
-j-th tied pair, which a state dict repeats in both towers as `...adapter.shared_factor`.
+The program has CLIP only, and its state dict names the parts of an adapter
+`clip.visual.transformer.resblocks.{i}.mlp.adapter.` in the video branch and
+`clip.transformer.resblocks.{i}.mlp.adapter.` in the text branch. `clip.prompt.{j}` is the factor of the j-th tied pair,
+which a state dict repeats in both towers as `...adapter.shared_factor`.
 
-Names and shapes tell whether a checkpoint fits a configuration, with three exceptions that a checkpoint does not show:
-`num_heads`, `scaling`, and for `tying_position` which of "down_in" and "up_out", or of "down_out" and "up_in".
+Names and shapes show whether a checkpoint fits a configuration, with three exceptions: `num_heads`, `scaling`, and for
+`tying_position` the difference between "down_in" and "up_out", and between "down_out" and "up_in".
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...encoders.families import DualEncoder, towers
 from ...errors import CheckpointError, some_of
 from .adapter import TextAdapter, VideoAdapter
 from .layer import MVAdapterLinear, SharedFactors
@@ -48,9 +50,8 @@ _NAMES = {
     **{f"temporal.sequence.{ours}": theirs for ours, theirs in _TRANSFORMER.items()},  # video
     **{f"sequence.{ours}": theirs for ours, theirs in _TRANSFORMER.items()},  # text
 }
-_OUR_LAYER = re.compile(r"(vision|text)_model\.(?:.*\.)?layers\.(\d+)\.mlp\.fc2$")
 _THEIR_PREFIX = {"vision": "clip.visual.transformer.resblocks", "text": "clip.transformer.resblocks"}
-# What the program never uses: `ratio_p`, and `md_proj` in a layer that is not tied.
+# What the program holds and never uses: `ratio_p`, and `md_proj` in a layer that is not tied.
 _WITHOUT_EFFECT = re.compile(r"clip\.(?:visual\.)?transformer\.resblocks\.\d+\.mlp\.adapter\.(?:ratio_p|md_proj\..+)$")
 _OF_ADAPTERS = re.compile(r"clip\.(?:prompt|.*adapter)")
 
@@ -63,7 +64,7 @@ class ConversionReport:
         used: Keys whose values were copied.
         repeated: Further copies of the shared factors, equal to the first.
         without_effect: Parameters that the authors' program holds and never uses.
-        backbone: CLIP's own weights, which an adapter does not hold.
+        backbone: Weights of CLIP, which an adapter does not hold.
     """
 
     used: tuple[str, ...]
@@ -79,17 +80,18 @@ class ConversionReport:
 
 
 def official_state_dict(model: nn.Module, adapter_name: str | None = None) -> dict[str, Tensor]:
-    """An MV-Adapter in the names of the authors' program, each shared factor once, as `clip.prompt.{j}`.
+    """Return an MV-Adapter under the names of the authors' program, each shared factor once, as `clip.prompt.{j}`.
 
     Args:
-        model: A PeftModel with an MV-Adapter, or a CLIP model into which Transformers loaded one.
-        adapter_name: The adapter; None: the active one.
+        model: A `PeftModel` with an MV-Adapter, or a CLIP model into which Transformers loaded one.
+        adapter_name: The adapter; None for the active one.
 
     Returns:
-        Detached copies on the CPU, in the adapter's dtype. What `modules_to_save` trained is not in it.
+        Detached copies on the CPU, in the adapter's dtype. What `modules_to_save` trained is not among them.
 
     Raises:
-        ValueError: If the model has no such adapter, or one without values (on the meta device).
+        ValueError: If the base model is not CLIP, or the model has no such adapter or one on the meta device, without
+            values.
     """
     official = _official_parameters(model, _resolve_adapter(model, adapter_name))
     return {key: tensor.detach().cpu().contiguous().clone() for key, tensor in official.items()}
@@ -100,12 +102,12 @@ def load_official_checkpoint(
     path_or_state_dict: str | os.PathLike[str] | Mapping[str, Any],
     adapter_name: str | None = None,
 ) -> ConversionReport:
-    """Copies a checkpoint of the authors' program into an MV-Adapter of a fitting configuration.
+    """Copy a checkpoint of the authors' program into an MV-Adapter of a fitting configuration.
 
     Args:
-        model: A PeftModel with an MV-Adapter, or a CLIP model into which Transformers loaded one.
+        model: A `PeftModel` with an MV-Adapter, or a CLIP model into which Transformers loaded one.
         path_or_state_dict: As `read_official` takes it. Values are cast to the adapter's dtype and device.
-        adapter_name: The adapter to fill; None: the active one.
+        adapter_name: The adapter to fill; None for the active one.
 
     Returns:
         What was used and what was passed over.
@@ -113,7 +115,8 @@ def load_official_checkpoint(
     Raises:
         CheckpointError: If a key is missing or left over, a shape differs, copies of a shared factor disagree, or it is
             no checkpoint. Nothing has been copied then.
-        ValueError: If the model has no such adapter, or one without values (on the meta device).
+        ValueError: If the base model is not CLIP, or the model has no such adapter or one on the meta device, without
+            values.
     """
     name = _resolve_adapter(model, adapter_name)
     source = read_official(path_or_state_dict)
@@ -127,7 +130,7 @@ def load_official_checkpoint(
 
 
 def _resolve_adapter(model: nn.Module, adapter_name: str | None) -> str:
-    # Asked of the layers, which know their adapters however they came into the model.
+    # The layers know their adapters, whether PEFT or Transformers put them into the model.
     layers = [module for module in model.modules() if isinstance(module, MVAdapterLinear)]
     names = list(dict.fromkeys(name for layer in layers for name in layer.mv_adapter_block))
     if not names:
@@ -147,16 +150,28 @@ def _resolve_adapter(model: nn.Module, adapter_name: str | None) -> str:
 
 
 def _blocks(model: nn.Module, name: str) -> Iterator[tuple[str, VideoAdapter | TextAdapter]]:
-    """The adapter of each layer, with the prefix of its keys in the authors' program."""
-    for module_name, module in model.named_modules():
+    """Yield the adapter of each layer, with the prefix of its keys in the authors' program.
+
+    Raises:
+        ValueError: If the base model is not CLIP.
+    """
+    base: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
+    family = DualEncoder.of(base)
+    if family.model_type != "clip":
+        raise ValueError(
+            f"The authors' program has CLIP only, and this MV-Adapter is in a {type(base).__name__} ({family.title}). "
+            "Use PEFT's own format: `save_pretrained` and `from_pretrained`."
+        )
+    found = towers(base).values()
+    for module_name, module in base.named_modules():
         if isinstance(module, MVAdapterLinear) and name in module.mv_adapter_block:
-            place = _OUR_LAYER.search(module_name)
-            assert place is not None, module_name
-            yield f"{_THEIR_PREFIX[place[1]]}.{place[2]}.mlp.adapter", module.mv_adapter_block[name]
+            location = next(filter(None, (tower.locate(module_name) for tower in found)))
+            prefix = f"{_THEIR_PREFIX[location.tower]}.{location.layer}.mlp.adapter"
+            yield prefix, module.mv_adapter_block[name]
 
 
 def _official_parameters(model: nn.Module, name: str) -> dict[str, Tensor]:
-    """Our parameters (or, for the factors, views of them) under their names."""
+    """Return our parameters, or views of them in the case of the factors, under the program's names."""
     official: dict[str, Tensor] = {}
     for module in model.modules():
         if isinstance(module, SharedFactors) and name in module.mv_adapter_factors:
@@ -171,7 +186,7 @@ def _official_parameters(model: nn.Module, name: str) -> dict[str, Tensor]:
 
 
 def _repeats(model: nn.Module, name: str) -> dict[str, str]:
-    """Keys under which a state dict may repeat a shared factor -> the key of that factor."""
+    """Map each key under which a state dict may repeat a shared factor to the key of that factor."""
     return {
         f"{prefix}.shared_factor": f"clip.prompt.{block.tying.pair_index}"
         for prefix, block in _blocks(model, name)

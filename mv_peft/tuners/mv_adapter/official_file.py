@@ -1,4 +1,4 @@
-"""Reading a checkpoint of the authors' program: tensors only, no code from a file is ever run."""
+"""Reading of checkpoints of the authors' program: tensors only, and no code from a file is ever run."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _SAVE_STATE_DICT = "Give the program's `model.state_dict()`, saved by `torch.sav
 
 
 def read_official(checkpoint: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str, Tensor]:
-    """A checkpoint of the authors' program as a flat state dict; no code from a file is ever run.
+    """Read a checkpoint of the authors' program as a flat state dict; no code from a file is ever run.
 
     Args:
-        checkpoint: A `.safetensors` file, a file of `torch.save` under any other name, or a state dict. The state dict
-            may lie one level down under "state_dict", "model_state_dict" or "model", and have DDP's prefix `module.`.
+        checkpoint: A `.safetensors` file, a file of `torch.save` with any other suffix, or a state dict. The state dict
+            may lie one level down, under "state_dict", "model_state_dict" or "model", and have DDP's prefix `module.`.
 
     Raises:
         CheckpointError: If it is none of those.
@@ -55,7 +55,7 @@ def _read_file(path: Path) -> Any:
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        unpickled = re.search(r"GLOBAL ([\w.]+)", str(error))  # torch's own message recommends to unpickle it
+        unpickled = re.search(r"GLOBAL ([\w.]+)", str(error))  # torch's message recommends unpickling it
         form = "safetensors" if path.suffix == ".safetensors" else "torch.save"
         reason = f"it asks for the Python object {unpickled[1]}" if unpickled else f"it is not a file of {form}"
         raise CheckpointError(

@@ -21,6 +21,7 @@ from typing import IO, Literal
 import numpy as np
 from PIL import Image
 
+from ...atomic import write_json
 from ...errors import CacheError
 from ..sampling import FrameSampling
 
@@ -99,13 +100,9 @@ def read_settings(folder: Path) -> tuple[CacheSettings, str]:
 
 
 def write_settings(folder: Path, settings: CacheSettings, videos: str) -> None:
-    """Create the folder of a cache; the settings are written under another name first, so that they are complete."""
+    """Make the cache's folder with its settings in it."""
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / "settings.json.part"
-    temporary.write_text(
-        json.dumps({"version": VERSION, "videos": videos, **asdict(settings)}, indent=1), encoding="utf-8"
-    )
-    temporary.replace(folder / "settings.json")
+    write_json(folder / "settings.json", {"version": VERSION, "videos": videos, **asdict(settings)})
 
 
 def read_index(folder: Path) -> tuple[dict[str, Entry], int]:

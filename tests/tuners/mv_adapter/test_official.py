@@ -15,7 +15,9 @@ from torch import Tensor
 
 from mv_peft import MVAdapterConfig, load_official_checkpoint, official_state_dict
 from mv_peft.errors import CheckpointError
+from mv_peft.tuners.mv_adapter.conversion import adapter_from_official
 from mv_peft.tuners.mv_adapter.presets import PRESETS
+from tests.families import tiny_config, tiny_model
 from tests.models import adapter_config, batch, tiny_clip
 
 VISION = "clip.visual.transformer.resblocks.{}.mlp.adapter."
@@ -368,3 +370,18 @@ def test_an_adapter_without_values():
         load_official_checkpoint(model, checkpoint())
     with pytest.raises(ValueError, match="MV-Adapter 'default' is on the meta device"):
         official_state_dict(model)
+
+
+@pytest.mark.xfail(raises=TypeError, reason="the tuners do not ask the table of encoders yet")
+def test_other_families_have_no_official_checkpoints():
+    model = get_peft_model(tiny_model("metaclip_2"), adapter_config())
+    with pytest.raises(ValueError, match=r"has CLIP only, and this MV-Adapter is in a MetaClip2Model \(MetaCLIP 2\)"):
+        official_state_dict(model)
+    with pytest.raises(ValueError, match="has CLIP only"):
+        load_official_checkpoint(model, checkpoint())
+
+
+def test_a_checkpoint_is_not_converted_for_another_family(tmp_path):
+    tiny_config("siglip").save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match=r"has CLIP only, and '.*' is a SigLIP\. Name the CLIP of the run"):
+        adapter_from_official(checkpoint(), str(tmp_path), adapter_config())
