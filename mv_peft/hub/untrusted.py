@@ -19,6 +19,7 @@ from transformers import PreTrainedConfig
 
 from ..errors import CheckpointError, some_of
 from ..runs.files import CONFIG_FILE, WEIGHTS_FILE, read_json
+from ..tuners.base.names import current_key
 from .folder import weight_shapes
 
 # Settings that make PEFT import a module, read a file or repeat layers when it builds an adapter.
@@ -71,7 +72,7 @@ def check_tensors(folder: Path, config: PeftConfig, model_class: Any, model_conf
     Raises:
         CheckpointError: If any tensor is missing, left over or of another shape.
     """
-    shapes = weight_shapes(folder)
+    shapes = {current_key(key): shape for key, shape in weight_shapes(folder).items()}
     dry = copy.deepcopy(config)
     try:
         with torch.device("meta"):
