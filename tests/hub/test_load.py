@@ -269,6 +269,17 @@ def test_what_is_not_there(hub, folder):
         mv_peft.load(folder, base_model=load_tiny_clip(), dtype=torch.float16)
 
 
+def test_a_base_model_that_the_hub_does_not_give(hub, folder, monkeypatch):
+    push_adapter(folder, REPO)
+    hub.fail("(GET|HEAD) /org/tiny-clip/", 403, times=1000)
+    with pytest.raises(HubError, match=r"Cannot load the base model 'org/tiny-clip': .*\(403\)"):
+        mv_peft.load(REPO)
+    hub.faults.clear()
+    del hub.repos[CLIP]
+    with pytest.raises(HubError, match="Cannot load the base model 'org/tiny-clip': there is no such repository"):
+        mv_peft.load(REPO)
+
+
 def test_a_private_repository_wants_a_token(hub, folder, monkeypatch):
     push_adapter(folder, REPO, private=True)
     mv_peft.load(REPO)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -161,7 +162,7 @@ def test_the_same_to_the_bit(uninterrupted, tmp_path, kill_at):
     assert got.keys() == expected.keys()
     assert all(torch.equal(got[name], value) for name, value in expected.items())
     assert adapter_bytes(tmp_path) == adapter_bytes(reference)
-    assert (tmp_path / "best" / "measured.json").read_text() == '{"step": 6}'
+    assert json.loads((tmp_path / "best" / "measured.json").read_text()) == {"step": 6}
 
 
 @pytest.mark.parametrize("uninterrupted", ["modern"], indirect=True)
