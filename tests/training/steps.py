@@ -6,20 +6,23 @@ import torch
 from peft import PeftModel, get_peft_model
 from torch import Tensor
 
-from mv_peft.training import contrastive_loss
+from mv_peft.training import pair_loss
+from tests.families import tiny_model
 from tests.models import adapter_config, tiny_clip
 
 
-def adapted() -> PeftModel:
-    """A tiny adapted CLIP, the same every time, whose logit_scale trains too."""
-    model = get_peft_model(tiny_clip(), adapter_config(scaling=0.3)).train()
-    model.logit_scale.requires_grad_()
+def adapted(family: str = "clip") -> PeftModel:
+    """A tiny adapted dual encoder, the same every time, whose parameters of the loss train too."""
+    base = tiny_clip() if family == "clip" else tiny_model(family)
+    model = get_peft_model(base, adapter_config(scaling=0.3)).train()
+    for parameter in pair_loss(model).parameters:
+        parameter.requires_grad_()
     return model
 
 
 def plain_step(model, inputs) -> Tensor:
     output = model(**inputs)
-    loss = contrastive_loss(output.text_embeds, output.image_embeds, getattr(model, "module", model).logit_scale)
+    loss = pair_loss(model)(output.text_embeds, output.image_embeds)
     loss.backward()
     return loss.detach()
 

@@ -9,11 +9,13 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 from torch.nn.parallel import DistributedDataParallel
 
 from mv_peft.training import cached_step, gather_with_grad, pair_loss
+from tests import families
 from tests.models import batch
 from tests.training.steps import adapted, assert_same_gradients, gradients, plain_step
 
 PAIRS = 5
 SHARES = {"almost equal": (3, 2), "unequal": (4, 1)}
+FAMILIES = ("clip", "siglip")  # a softmax over the joint batch, and a sigmoid of each pair with a bias
 STEPS = {
     "plain": plain_step,
     "cached": lambda model, inputs: cached_step(model, inputs, pair_loss(model), chunk_size=1),
@@ -21,15 +23,17 @@ STEPS = {
 }
 
 
-def joint_batch():
-    return batch(videos=PAIRS, frames=6)
+def joint_batch(family="clip"):
+    if family == "clip":
+        return batch(videos=PAIRS, frames=6)
+    return families.batch(family, videos=PAIRS, frames=6)
 
 
-def ddp_step(rank, share, step):
+def ddp_step(rank, share, step, family):
     """Loss and gradients of two steps of one process, and how often gradients were exchanged."""
     start = sum(share[:rank])
-    inputs = {name: rows[start : start + share[rank]] for name, rows in joint_batch().items()}
-    model = DistributedDataParallel(adapted())
+    inputs = {name: rows[start : start + share[rank]] for name, rows in joint_batch(family).items()}
+    model = DistributedDataParallel(adapted(family))
     exchanges = []
 
     def counted(group, bucket):
@@ -56,7 +60,12 @@ def gathered(rank):
 def worker(rank, folder):
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", f"file://{folder}/rendezvous", rank=rank, world_size=2)
-    results = {(share, name): ddp_step(rank, SHARES[share], STEPS[name]) for share in SHARES for name in STEPS}
+    results = {
+        (family, share, name): ddp_step(rank, SHARES[share], STEPS[name], family)
+        for family in FAMILIES
+        for share in SHARES
+        for name in STEPS
+    }
     torch.save({"gathered": gathered(rank), **results}, f"{folder}/{rank}.pt")
     distributed.destroy_process_group()
 
@@ -68,23 +77,24 @@ def processes(tmp_path_factory):
     return [torch.load(folder / f"{rank}.pt") for rank in (0, 1)]
 
 
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("share", SHARES)
 @pytest.mark.parametrize("name", STEPS)
-def test_equal_one_process_with_the_joint_batch(processes, share, name):
-    model = adapted()
-    loss = plain_step(model, joint_batch())
+def test_equal_one_process_with_the_joint_batch(processes, share, name, family):
+    model = adapted(family)
+    loss = plain_step(model, joint_batch(family))
     for process in processes:
-        for its_loss, its_gradients in process[share, name]["steps"]:
-            torch.testing.assert_close(its_loss, loss, rtol=0, atol=1e-6)
+        for its_loss, its_gradients in process[family, share, name]["steps"]:
+            torch.testing.assert_close(its_loss, loss, rtol=0, atol=1e-6 if family == "clip" else 1e-5)
             assert_same_gradients(its_gradients, gradients(model), tolerance=1e-6)
 
 
 @pytest.mark.parametrize("share", SHARES)
 def test_gradients_are_exchanged_once_a_step(processes, share):
     for process in processes:
-        assert process[share, "plain"]["exchanges"]
+        assert process["clip", share, "plain"]["exchanges"]
         for name in STEPS:
-            assert process[share, name]["exchanges"] == process[share, "plain"]["exchanges"]
+            assert process["clip", share, name]["exchanges"] == process["clip", share, "plain"]["exchanges"]
 
 
 def test_gather_with_grad(processes):
