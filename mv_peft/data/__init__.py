@@ -1,23 +1,5 @@
-"""Annotation files and videos -> batches."""
+"""Captioned videos: annotation files and videos in, batches out."""
 
-from .benchmarks import ACTIVITYNET, BENCHMARKS, DIDEMO, LSMDC, MSRVTT, MSVD, VATEX, Benchmark, Split
-from .collator import VideoCaptionCollator
-from .custom import CaptionedVideos
-from .dataset import VideoCaptionDataset
-from .records import VideoRecord
+from ..imports import load_lazily
 
-__all__ = [
-    "ACTIVITYNET",
-    "BENCHMARKS",
-    "DIDEMO",
-    "LSMDC",
-    "MSRVTT",
-    "MSVD",
-    "VATEX",
-    "Benchmark",
-    "CaptionedVideos",
-    "Split",
-    "VideoCaptionCollator",
-    "VideoCaptionDataset",
-    "VideoRecord",
-]
+load_lazily(__name__)

@@ -1,17 +1,16 @@
 """A torch data set of videos and captions: what DataLoader draws from."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from ..video import FrameSampling, VideoFrames, read_frames
+from ..choices import CaptionChoice, FrameSampling
+from ..video import VideoFrames, read_frames
 from .custom import stable_hash
 from .records import VideoRecord
-
-CaptionChoice = Literal["all", "one_per_video"]
 
 
 class VideoSample(NamedTuple):

@@ -1,7 +1,5 @@
 """Dual encoders: what one is, and how it takes videos."""
 
-from .fingerprint import fingerprint, same_base
-from .processing import MVProcessor
-from .video_input import disable_video, enable_video
+from ..imports import load_lazily
 
-__all__ = ["MVProcessor", "disable_video", "enable_video", "fingerprint", "same_base"]
+load_lazily(__name__)

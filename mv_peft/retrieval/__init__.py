@@ -1,46 +1,5 @@
-"""Retrieval between texts and videos: embeddings, how well they find each other, and under which protocol."""
+"""Text-video retrieval: embeddings, metrics, and the protocols under which they are measured."""
 
-from .embeddings import RetrievalEmbeddings
-from .encode import embed_records
-from .evaluation import RetrievalResult, evaluate_embeddings, evaluate_retrieval
-from .exact_ranks import embedding_places
-from .metrics import Places, Ties, places, ranks, recall_at, retrieval_metrics
-from .postprocessing import DualSoftmax, QueryBankNorm, exact_similarity
-from .protocols import (
-    BENCHMARK_PROTOCOLS,
-    MULTI_CAPTION,
-    PAIRS,
-    PARAGRAPHS,
-    PROTOCOLS,
-    Protocol,
-    benchmark_protocol,
-    default_protocol,
-)
-from .report import format_result
+from ..imports import load_lazily
 
-__all__ = [
-    "BENCHMARK_PROTOCOLS",
-    "MULTI_CAPTION",
-    "PAIRS",
-    "PARAGRAPHS",
-    "PROTOCOLS",
-    "DualSoftmax",
-    "Places",
-    "Protocol",
-    "QueryBankNorm",
-    "RetrievalEmbeddings",
-    "RetrievalResult",
-    "Ties",
-    "benchmark_protocol",
-    "default_protocol",
-    "embed_records",
-    "embedding_places",
-    "evaluate_embeddings",
-    "evaluate_retrieval",
-    "exact_similarity",
-    "format_result",
-    "places",
-    "ranks",
-    "recall_at",
-    "retrieval_metrics",
-]
+load_lazily(__name__)

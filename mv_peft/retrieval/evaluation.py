@@ -8,13 +8,14 @@ from typing import Any, Literal
 
 from torch import nn
 
+from ..choices import Ties
 from ..data import VideoRecord
 from ..encoders import MVProcessor
 from ..video import FrameSampling, VideoFrames
 from .embeddings import RetrievalEmbeddings
 from .encode import embed_records
 from .exact_ranks import embedding_places
-from .metrics import Ties, check_ties, direction_metrics, similarity_places
+from .metrics import check_ties, direction_metrics, similarity_places
 from .postprocessing import DualSoftmax, PostProcessing, QueryBankNorm, exact_similarity
 from .protocols import MULTI_CAPTION, PAIRS, Protocol
 

@@ -16,6 +16,7 @@ import torch
 import transformers
 from torch import nn
 
+from .. import __version__
 from ..encoders import MVProcessor
 from ..encoders.fingerprint import fingerprint
 from ..errors import TrainingError
@@ -151,8 +152,6 @@ def adapter_facts(model: nn.Module, method: str, num_bytes: int) -> dict[str, An
 
 def versions() -> dict[str, str]:
     """Of mv_peft and what it computes with."""
-    from .. import __version__
-
     return {
         "mv_peft": __version__,
         "torch": torch.__version__,

@@ -1,0 +1,13 @@
+from .benchmarks import ACTIVITYNET as ACTIVITYNET
+from .benchmarks import BENCHMARKS as BENCHMARKS
+from .benchmarks import DIDEMO as DIDEMO
+from .benchmarks import LSMDC as LSMDC
+from .benchmarks import MSRVTT as MSRVTT
+from .benchmarks import MSVD as MSVD
+from .benchmarks import VATEX as VATEX
+from .benchmarks import Benchmark as Benchmark
+from .benchmarks import Split as Split
+from .collator import VideoCaptionCollator as VideoCaptionCollator
+from .custom import CaptionedVideos as CaptionedVideos
+from .dataset import VideoCaptionDataset as VideoCaptionDataset
+from .records import VideoRecord as VideoRecord
