@@ -85,7 +85,7 @@ def run_once_peft_is_loaded(function: str) -> None:
     Args:
         function: The function to call, as "module:function".
     """
-    if "peft" in sys.modules:
+    if sys.modules.get("peft") is not None:
         import_module("peft")  # waits for another thread that is about to load it
         _waiting.append(function)
         _run_waiting()

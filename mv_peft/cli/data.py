@@ -1,44 +1,19 @@
-"""Checks a folder of videos and annotation files before anything is trained on it."""
+"""The work of `mv-peft data`."""
 
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
 
-from .data_options import OWN, add_source_options
-
-if TYPE_CHECKING:
-    from ..data.records import VideoRecord
-
-HELP = "check a data set: what is there, what is missing, what cannot be read"
-EXAMPLES = """examples:
-  mv-peft data check --dataset msrvtt --root MSRVTT
-  mv-peft data check --dataset didemo --root annotations --videos /data/didemo --split test --threads 8
-  mv-peft data check --dataset own --root holiday.csv
-"""
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The actions of `mv-peft data`, and their arguments."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    check = actions.add_parser(
-        "check",
-        help="print a table of splits, pairs, videos, seconds and long captions",
-        description="Prints a table of what is there; exits with 1 if a video is missing or unreadable.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add_source_options(check)
-    check.add_argument("--split", action="append", metavar="NAME", help="only this one; repeatable (default: all)")
-    check.add_argument("--max-text-tokens", type=int, metavar="N", help="limit of a caption (default: the benchmark's)")
-    check.add_argument("--no-read", action="store_true", help="look whether videos are there, do not open them")
-    check.add_argument("--threads", type=int, metavar="N", help="read this many videos at a time (default: 1)")
+from ..data import BENCHMARKS, VideoRecord
+from ..data.annotations.annotation_folder import AnnotationFolder, AnnotationNotFoundError
+from ..data.annotations.video_folder import VideoFolder
+from ..data.check import check_split, format_table, read_videos
+from ..data.custom import read_own
+from .shared_options import OWN
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints the table, and below it what is missing or wrong."""
-    from ..data.check import check_split, format_table, read_videos
-
+    """Print the table and, below it, what is missing or wrong."""
     _check_options(args)
     if args.dataset == OWN:
         splits, remarks, max_text_tokens = _own_records(args)
@@ -65,17 +40,13 @@ def _check_options(args: argparse.Namespace) -> None:
 
 
 def _own_records(args: argparse.Namespace) -> tuple[dict[str, list[VideoRecord]], list[str], int]:
-    from ..data.custom import read_own
-
-    records, silent = read_own(args.root, args.videos)
-    return {OWN: records}, [f"'{name}' has no captions in a .txt file beside it." for name in silent], 32
+    """Read custom data: its records as one split, remarks on them, and the most tokens of a caption."""
+    records, undescribed = read_own(args.root, args.videos)
+    return {OWN: records}, [f"'{name}' has no captions in a .txt file beside it." for name in undescribed], 32
 
 
 def _benchmark_records(args: argparse.Namespace) -> tuple[dict[str, list[VideoRecord]], list[str], int]:
-    from ..data import BENCHMARKS
-    from ..data.annotations.annotation_folder import AnnotationFolder, AnnotationNotFoundError
-    from ..data.annotations.video_folder import VideoFolder
-
+    """Read a benchmark: the records of each split, remarks on them, and the most tokens of a caption."""
     benchmark = BENCHMARKS[args.dataset]
     annotations, videos = AnnotationFolder(args.root), VideoFolder(args.videos or args.root)
     splits, remarks = {}, []

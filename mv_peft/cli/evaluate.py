@@ -1,8 +1,4 @@
-"""Measures how well a CLIP, zero-shot or with an adapter, finds videos by captions and captions by videos.
-
-Prints a table, with the published figures of the benchmark's test beside it, quoted. Under torchrun the work is shared
-by the processes; the result is the same.
-"""
+"""The work of `mv-peft evaluate`."""
 
 from __future__ import annotations
 
@@ -12,62 +8,31 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .data_options import OWN, add_data_options, check_data_options, frame_reader, load_split
+import torch
+from torch import distributed
 
-if TYPE_CHECKING:
-    import torch
+from ..data import BENCHMARKS, VideoRecord
+from ..hub.video_clip import load_video_clip
+from ..retrieval import (
+    RetrievalEmbeddings,
+    RetrievalResult,
+    benchmark_protocol,
+    default_protocol,
+    embed_records,
+    evaluate_embeddings,
+    format_result,
+)
+from ..retrieval.postprocessing import POST_PROCESSING
+from .shared_options import OWN
+from .splits import frame_reader, load_split
 
-    from ..data import VideoRecord
-    from ..retrieval import RetrievalEmbeddings, RetrievalResult
-
-HELP = "measure text-video retrieval on a benchmark or on your own videos"
-EXAMPLES = """examples:
-  mv-peft evaluate --model openai/clip-vit-base-patch16 --dataset msrvtt --root MSRVTT
-  mv-peft evaluate --model openai/clip-vit-base-patch16 --adapter runs/msrvtt --dataset msrvtt --root MSRVTT \\
-      --cache cache --output runs/msrvtt/metrics.json
-  mv-peft evaluate --model clip --adapter lora --dataset own --root holiday.csv --embeddings embeddings
-  torchrun --nproc-per-node 2 -m mv_peft evaluate --model clip --dataset msvd --root MSVD --precision bf16
-"""
-# Written out, so that `mv-peft --help` need not import torch.
-TIES = ("strict", "optimistic", "clip4clip")
-POST_PROCESSING = ("dual-softmax", "qb-norm")
-PRECISIONS = {"fp32": None, "bf16": "bfloat16", "fp16": "float16"}
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `mv-peft evaluate`."""
-    parser.add_argument("--model", required=True, metavar="NAME_OR_DIR", help="a CLIP")
-    parser.add_argument("--adapter", metavar="NAME_OR_DIR", help="its adapter, of any PEFT method (default: zero-shot)")
-    add_data_options(parser)
-    parser.add_argument("--split", metavar="NAME", help="which one; own data has none (default: test)")
-    parser.add_argument("--synthetic", action="store_true", help="the videos are rendered; said in all results")
-    parser.add_argument("--skip-unreadable", action="store_true", help="leave out what cannot be read, and report it")
-    parser.add_argument("--sampling", metavar="RULE", help="frames (default: the processor's, or fps_uniform)")
-    parser.add_argument(
-        "--ties", default="strict", choices=TIES, metavar="NAME", help=f"{', '.join(TIES)} (default: strict)"
-    )
-    parser.add_argument(
-        "--post-processing",
-        choices=POST_PROCESSING,
-        metavar="NAME",
-        help=f"{', '.join(POST_PROCESSING)}; not comparable with figures without (default: none)",
-    )
-    parser.add_argument(
-        "--query-bank", metavar="SPLIT", help="of qb-norm; for own data a file or folder as --root (default: train)"
-    )
-    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="videos at a time (default: 32)")
-    parser.add_argument("--device", metavar="NAME", help="cpu, cuda, ... (default: cuda if there is one)")
-    parser.add_argument(
-        "--precision", default="fp32", choices=PRECISIONS, metavar="NAME", help="fp32, bf16, fp16 (default: fp32)"
-    )
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write all of it as JSON, as metrics.json")
-    parser.add_argument("--embeddings", type=Path, metavar="DIR", help="keep the embeddings")
+AUTOCAST_DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measures, prints the table, and writes what was asked for."""
+    """Measure, print the table, and write what was asked for."""
     _check_options(args)
     with _processes(args) as (rank, device):
         report, content, embeddings = _measure(args, device)
@@ -82,7 +47,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_options(args: argparse.Namespace) -> None:
-    check_data_options(args)
+    if args.num_workers < 0:
+        args.refuse(f"`--num-workers` must not be negative, got {args.num_workers}.")
     if args.batch_size < 1:
         args.refuse(f"`--batch-size` must be positive, got {args.batch_size}.")
     if args.dataset == OWN and args.split is not None:
@@ -94,11 +60,6 @@ def _check_options(args: argparse.Namespace) -> None:
 
 
 def _measure(args: argparse.Namespace, device: torch.device) -> tuple[str, dict[str, Any], RetrievalEmbeddings]:
-    from ..data import BENCHMARKS
-    from ..hub.video_clip import load_video_clip
-    from ..retrieval import benchmark_protocol, default_protocol, embed_records, evaluate_embeddings, format_result
-    from ..retrieval.postprocessing import POST_PROCESSING
-
     split = args.split or "test"
     records = load_split(args, split)
     limits: dict[str, Any] = {}
@@ -120,7 +81,7 @@ def _measure(args: argparse.Namespace, device: torch.device) -> tuple[str, dict[
                 videos,
                 batch_size=args.batch_size,
                 num_workers=args.num_workers,
-                sampling=args.sampling,
+                sampling=args.frame_sampling,
                 read=frame_reader(args, videos) if args.cache is not None else None,
                 on_error=on_error,
             )
@@ -130,7 +91,7 @@ def _measure(args: argparse.Namespace, device: torch.device) -> tuple[str, dict[
     if args.post_processing is not None:
         post_processing = POST_PROCESSING[args.post_processing]()
     if args.post_processing == "qb-norm":
-        bank = embed(_query_bank(args), "skip")  # a sample of training data: one video less is another sample
+        bank = embed(_query_bank(args), "skip")  # a sample of training data, which may lack some videos
     result = evaluate_embeddings(
         embeddings, protocol=protocol, ties=args.ties, post_processing=post_processing, query_bank=bank
     )
@@ -139,7 +100,7 @@ def _measure(args: argparse.Namespace, device: torch.device) -> tuple[str, dict[
     report = format_result(result, f"{method}, this run", published=args.dataset if is_test else None)
     content = _content(args, result, model, processor, None if args.dataset == OWN else split)
     if content.get("training", {}).get("selected_on") == "test":
-        report += "\nThe adapter was chosen on the TEST split, as papers do: its test figures are too good."
+        report += "\nThe adapter was chosen on the TEST split, as papers do. Its test metrics are too good."
     if content["data"].get("synthetic"):
         report += "\nThe videos are rendered."
     return report, content, embeddings
@@ -162,7 +123,7 @@ def _content(
     content = result.to_dict()
     data: dict[str, Any] = {"dataset": args.dataset, "split": split, **content["data"]}
     data |= {"max_frames": processor.max_frames, "max_text_tokens": processor.max_text_tokens}
-    data["frame_sampling"] = args.sampling or processor.frame_sampling
+    data["frame_sampling"] = args.frame_sampling or processor.frame_sampling
     parts: dict[str, Any] = {
         "schema": content["schema"],
         "base_model": base_facts(base, args.model),
@@ -220,10 +181,7 @@ def _write(path: Path, content: dict[str, Any]) -> None:
 
 @contextmanager
 def _processes(args: argparse.Namespace) -> Iterator[tuple[int, torch.device]]:
-    """Joins the processes that torchrun started; rank and device of this one."""
-    import torch
-    from torch import distributed
-
+    """Join the processes that torchrun started, and yield the rank and the device of this one."""
     local_rank = int(os.environ.get("LOCAL_RANK", 0))
     name = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -237,12 +195,10 @@ def _processes(args: argparse.Namespace) -> Iterator[tuple[int, torch.device]]:
         return
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     yield distributed.get_rank(), device
-    # Not after an error: it would reach the others before it is told.
+    # Not after an error, which must be reported before the other processes notice.
     distributed.destroy_process_group()
 
 
 def _autocast(device: torch.device, precision: str) -> Any:
-    import torch
-
-    name = PRECISIONS[precision]
-    return nullcontext() if name is None else torch.autocast(device.type, getattr(torch, name))
+    dtype = AUTOCAST_DTYPES[precision]
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype)

@@ -146,7 +146,7 @@ class TrainingRun:
             settings.captions,
             seed=settings.seed if settings.captions == "one_per_video" else None,
             num_frames=processor.max_frames,
-            sampling=settings.sampling,
+            sampling=settings.frame_sampling,
             read=read,
         )
         # Where an interrupted training got a chunk size from a device's memory, it keeps it.
@@ -234,7 +234,7 @@ class TrainingRun:
             self.validation,
             batch_size=self.settings.eval_batch_size,
             num_workers=self.settings.num_workers,
-            sampling=self.settings.sampling,
+            sampling=self.settings.frame_sampling,
             read=self._read,
             progress=False,
         )
@@ -308,7 +308,7 @@ class TrainingRun:
             "split": self.facts.selected_on,
             "max_frames": self.processor.max_frames,
             "max_text_tokens": self.processor.max_text_tokens,
-            "frame_sampling": settings.sampling,
+            "frame_sampling": settings.frame_sampling,
             "synthetic": self.facts.synthetic,
         }
         return {

@@ -8,9 +8,7 @@ import re
 import numpy as np
 import pytest
 
-from mv_peft.cli.data_options import DATASETS, OWN
 from mv_peft.cli.main import main
-from mv_peft.data import BENCHMARKS
 from mv_peft.video import write_video
 
 
@@ -94,7 +92,3 @@ def test_mistakes_in_the_arguments(tmp_path, capsys, arguments, message):
         main(["data", "check", "--root", str(tmp_path), *arguments])
     assert exit_of.value.code == 2
     assert message in capsys.readouterr().err
-
-
-def test_the_names_written_out_are_those_of_the_benchmarks():
-    assert [*BENCHMARKS, OWN] == list(DATASETS)

@@ -52,7 +52,7 @@ def clips(tmp_path_factory):
 def command(clips, output, *options):
     named = {"--model": TINY_CLIP, "--dataset": "own", "--root": clips, "--output": output, "--max-text-tokens": 16}
     named |= {"--batch-size": 8, "--max-steps": 5, "--eval-steps": 2, "--save-steps": 2, "--learning-rate": 1e-2}
-    named |= {"--validation-fraction": 0.3, "--set": "bottleneck_dim=8", "--sampling": "clip4clip"}
+    named |= {"--validation-fraction": 0.3, "--set": "bottleneck_dim=8", "--frame-sampling": "clip4clip"}
     return ["train", *(str(word) for pair in named.items() for word in pair), *options]
 
 
@@ -264,7 +264,7 @@ def test_videos_of_either_split_can_be_skipped(msvd, tmp_path, capsys):
     assert "msvd/train: 23 videos" in out
     assert "msvd/test: 11 videos" in out
     assert main([*words, "--skip-videos", train, "nobody"]) == 1
-    assert "`--skip-videos` names 'nobody', which neither msvd/train nor msvd/test has." in capsys.readouterr().err
+    assert "`--skip-videos` names 'nobody', which is in neither msvd/train nor msvd/test." in capsys.readouterr().err
 
 
 def test_a_benchmark_trains_by_its_preset_and_never_sees_its_test_split(msvd, tmp_path, capsys):
@@ -318,16 +318,18 @@ def test_an_adapter_that_came_from_elsewhere_is_not_overwritten(clips, tmp_path,
     [
         (["--epochs", "3"], "`--epochs` has no effect with `--max-steps`"),
         (["--select-on-test"], "`--select-on-test` needs a test split, which `--dataset own` does not have"),
-        (["--precision", "fp8"], "Unknown precision 'fp8'. Choose from: bf16, fp16, fp32."),
+        (["--precision", "fp8"], "argument --precision: invalid choice: 'fp8'"),
         (["--batch-size", "0"], "`batch_size` must be positive, got 0."),
         (["--set", "bottleneck_dim=-8"], "`--set` names 'bottleneck_dim' twice"),
         (["--set", "bottle=3"], "Unknown field 'bottle' in `--set`"),
         (["--max-text-tokens", "32"], "takes captions of at most 16 tokens, got 32. Give `--max-text-tokens 16`."),
-        (["--recipe", "papper"], "Unknown recipe 'papper'. Choose from: modern, paper."),
-        (["--captions", "some"], "Unknown captions 'some'. Choose from: all, one_per_video."),
-        (["--select-by", "R1"], "Unknown figure 'R1'. Choose from: t2v R@1,"),
+        (["--recipe", "papper"], "argument --recipe: invalid choice: 'papper'"),
+        (["--captions", "some"], "argument --captions: invalid choice: 'some'"),
+        (["--frame-sampling", "random"], "argument --frame-sampling: invalid choice: 'random'"),
+        (["--select-by", "R1"], "argument --select-by: invalid choice: 'R1'"),
+        (["--num-workers", "-1"], "`num_workers` must not be negative, got -1."),
         (["--chunk-size", "few"], "must be a number or auto, got 'few'."),
-        (["--report-to", "nowhere"], "`--report-to` names 'nowhere', which is not installed. Here there is: "),
+        (["--report-to", "nowhere"], "`--report-to` names 'nowhere', which is not installed. Installed: "),
     ],
 )
 def test_mistakes_in_the_arguments(clips, tmp_path, capsys, options, message):
