@@ -105,7 +105,7 @@ class VideosOnDisk:
                 learning_rate=settings.learning_rate,
                 max_steps=self.steps,
                 batch_size=self.batch_size,
-                sampling=SAMPLING,
+                frame_sampling=SAMPLING,
                 seed=settings.seed,
                 precision=settings.precision,
                 num_workers=settings.num_workers,

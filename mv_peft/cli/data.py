@@ -1,48 +1,21 @@
-"""Checks a folder of videos and annotation files before anything is trained on it."""
+"""The work of `mv-peft data`."""
 
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
 
-from ..data.custom import CUSTOM
-from .data_options import add_source_options
-
-if TYPE_CHECKING:
-    from ..data.records import VideoRecord
-
-HELP = "check a data set: what is there, what is missing, what cannot be read"
-EXAMPLES = """examples:
-  mv-peft data check --dataset msrvtt --root MSRVTT
-  mv-peft data check --dataset didemo --root annotations --videos /data/didemo --split test --threads 8
-  mv-peft data check --dataset custom --root holiday.csv
-"""
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The actions of `mv-peft data`, and their arguments."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    check = actions.add_parser(
-        "check",
-        help="print a table of splits, pairs, videos, seconds and long captions",
-        description="Prints a table of what is there; exits with 1 if a video is missing or unreadable.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add_source_options(check)
-    check.add_argument("--split", action="append", metavar="NAME", help="only this one; repeatable (default: all)")
-    check.add_argument("--max-text-tokens", type=int, metavar="N", help="limit of a caption (default: the benchmark's)")
-    check.add_argument("--no-read", action="store_true", help="look whether videos are there, do not open them")
-    check.add_argument("--threads", type=int, metavar="N", help="read this many videos at a time (default: 1)")
+from ..data import BENCHMARKS, VideoRecord
+from ..data.annotations.annotation_folder import AnnotationFolder, AnnotationNotFoundError
+from ..data.annotations.video_folder import VideoFolder
+from ..data.check import check_split, format_table, read_videos
+from ..data.custom import CUSTOM, read_custom
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints the table, and below it what is missing or wrong."""
-    from ..data.check import check_split, format_table, read_videos
-
+    """Print the table and, below it, what is missing or wrong."""
     _check_options(args)
     if args.dataset == CUSTOM:
-        splits, remarks, max_text_tokens = _own_records(args)
+        splits, remarks, max_text_tokens = _custom_records(args)
     else:
         splits, remarks, max_text_tokens = _benchmark_records(args)
     paths = [record.path for records in splits.values() for record in records if record.path is not None]
@@ -65,18 +38,14 @@ def _check_options(args: argparse.Namespace) -> None:
             args.refuse(f"`{option}` must be at least {least}, got {value}.")
 
 
-def _own_records(args: argparse.Namespace) -> tuple[dict[str, list[VideoRecord]], list[str], int]:
-    from ..data.custom import read_custom
-
-    records, silent = read_custom(args.root, args.videos)
-    return {CUSTOM: records}, [f"'{name}' has no captions in a .txt file beside it." for name in silent], 32
+def _custom_records(args: argparse.Namespace) -> tuple[dict[str, list[VideoRecord]], list[str], int]:
+    """Read custom data: its records as one split, remarks on them, and the most tokens of a caption."""
+    records, undescribed = read_custom(args.root, args.videos)
+    return {CUSTOM: records}, [f"'{name}' has no captions in a .txt file beside it." for name in undescribed], 32
 
 
 def _benchmark_records(args: argparse.Namespace) -> tuple[dict[str, list[VideoRecord]], list[str], int]:
-    from ..data import BENCHMARKS
-    from ..data.annotations.annotation_folder import AnnotationFolder, AnnotationNotFoundError
-    from ..data.annotations.video_folder import VideoFolder
-
+    """Read a benchmark: the records of each split, remarks on them, and the most tokens of a caption."""
     benchmark = BENCHMARKS[args.dataset]
     annotations, videos = AnnotationFolder(args.root), VideoFolder(args.videos or args.root)
     splits, remarks = {}, []

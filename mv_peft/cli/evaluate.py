@@ -1,8 +1,4 @@
-"""Measures how well a CLIP, zero-shot or with an adapter, finds videos by captions and captions by videos.
-
-Prints a table, with the published figures of the benchmark's test beside it, quoted. Under torchrun the work is shared
-by the processes; the result is the same.
-"""
+"""The work of `mv-peft evaluate`."""
 
 from __future__ import annotations
 
@@ -12,64 +8,35 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
+from torch import distributed
+
+from ..atomic import write_json
+from ..data import BENCHMARKS, VideoRecord
 from ..data.custom import CUSTOM
-from .data_options import add_data_options, check_data_options, frame_reader, load_split
+from ..hub.retrieval_model import load_retrieval_model
+from ..retrieval import (
+    RetrievalEmbeddings,
+    RetrievalResult,
+    benchmark_protocol,
+    default_protocol,
+    embed_records,
+    evaluate_embeddings,
+    format_result,
+)
+from ..retrieval.postprocessing import POST_PROCESSING
+from ..runs.facts import base_facts, versions
+from ..runs.files import WEIGHTS_FILE, read_json
+from ..runs.metrics_file import AdapterFacts, MetricsFile, known
+from .splits import frame_reader, load_split
 
-if TYPE_CHECKING:
-    import torch
-
-    from ..data import VideoRecord
-    from ..retrieval import RetrievalEmbeddings, RetrievalResult
-    from ..runs.metrics_file import MetricsFile
-
-HELP = "measure text-video retrieval on a benchmark or on your own videos"
-EXAMPLES = """examples:
-  mv-peft evaluate --model openai/clip-vit-base-patch16 --dataset msrvtt --root MSRVTT
-  mv-peft evaluate --model openai/clip-vit-base-patch16 --adapter runs/msrvtt --dataset msrvtt --root MSRVTT \\
-      --cache cache --output runs/msrvtt/metrics.json
-  mv-peft evaluate --model clip --adapter lora --dataset custom --root holiday.csv --embeddings embeddings
-  torchrun --nproc-per-node 2 -m mv_peft evaluate --model clip --dataset msvd --root MSVD --precision bf16
-"""
-# Written out, so that `mv-peft --help` need not import torch.
-TIES = ("strict", "optimistic", "clip4clip")
-POST_PROCESSING = ("dual-softmax", "qb-norm")
-PRECISIONS = {"fp32": None, "bf16": "bfloat16", "fp16": "float16"}
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `mv-peft evaluate`."""
-    parser.add_argument("--model", required=True, metavar="NAME_OR_DIR", help="a CLIP")
-    parser.add_argument("--adapter", metavar="NAME_OR_DIR", help="its adapter, of any PEFT method (default: zero-shot)")
-    add_data_options(parser)
-    parser.add_argument("--split", metavar="NAME", help="which one; own data has none (default: test)")
-    parser.add_argument("--synthetic", action="store_true", help="the videos are rendered; said in all results")
-    parser.add_argument("--skip-unreadable", action="store_true", help="leave out what cannot be read, and report it")
-    parser.add_argument("--sampling", metavar="RULE", help="frames (default: the processor's, or fps_uniform)")
-    parser.add_argument(
-        "--ties", default="strict", choices=TIES, metavar="NAME", help=f"{', '.join(TIES)} (default: strict)"
-    )
-    parser.add_argument(
-        "--post-processing",
-        choices=POST_PROCESSING,
-        metavar="NAME",
-        help=f"{', '.join(POST_PROCESSING)}; not comparable with figures without (default: none)",
-    )
-    parser.add_argument(
-        "--query-bank", metavar="SPLIT", help="of qb-norm; for own data a file or folder as --root (default: train)"
-    )
-    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="videos at a time (default: 32)")
-    parser.add_argument("--device", metavar="NAME", help="cpu, cuda, ... (default: cuda if there is one)")
-    parser.add_argument(
-        "--precision", default="fp32", choices=PRECISIONS, metavar="NAME", help="fp32, bf16, fp16 (default: fp32)"
-    )
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write all of it as JSON, as metrics.json")
-    parser.add_argument("--embeddings", type=Path, metavar="DIR", help="keep the embeddings")
+AUTOCAST_DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measures, prints the table, and writes what was asked for."""
+    """Measure, print the table, and write what was asked for."""
     _check_options(args)
     with _processes(args) as (rank, device):
         report, content, embeddings = _measure(args, device)
@@ -84,7 +51,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_options(args: argparse.Namespace) -> None:
-    check_data_options(args)
+    if args.num_workers < 0:
+        args.refuse(f"`--num-workers` must not be negative, got {args.num_workers}.")
     if args.batch_size < 1:
         args.refuse(f"`--batch-size` must be positive, got {args.batch_size}.")
     if args.dataset == CUSTOM and args.split is not None:
@@ -98,11 +66,6 @@ def _check_options(args: argparse.Namespace) -> None:
 
 
 def _measure(args: argparse.Namespace, device: torch.device) -> tuple[str, MetricsFile, RetrievalEmbeddings]:
-    from ..data import BENCHMARKS
-    from ..hub.retrieval_model import load_retrieval_model
-    from ..retrieval import benchmark_protocol, default_protocol, embed_records, evaluate_embeddings, format_result
-    from ..retrieval.postprocessing import POST_PROCESSING
-
     split = args.split or "test"
     records = load_split(args, split)
     limits: dict[str, Any] = {}
@@ -124,7 +87,7 @@ def _measure(args: argparse.Namespace, device: torch.device) -> tuple[str, Metri
                 videos,
                 batch_size=args.batch_size,
                 num_workers=args.num_workers,
-                frame_sampling=args.sampling,
+                frame_sampling=args.frame_sampling,
                 read=frame_reader(args, videos) if args.cache is not None else None,
                 on_error=on_error,
             )
@@ -134,7 +97,7 @@ def _measure(args: argparse.Namespace, device: torch.device) -> tuple[str, Metri
     if args.post_processing is not None:
         post_processing = POST_PROCESSING[args.post_processing]()
     if args.post_processing == "qb-norm":
-        bank = embed(_query_bank(args), "skip")  # a sample of training data: one video less is another sample
+        bank = embed(_query_bank(args), "skip")  # a sample of training data, which may lack some videos
     result = evaluate_embeddings(
         embeddings, protocol=protocol, ties=args.ties, post_processing=post_processing, query_bank=bank
     )
@@ -143,7 +106,7 @@ def _measure(args: argparse.Namespace, device: torch.device) -> tuple[str, Metri
     report = format_result(result, f"{method}, this run", published=args.dataset if is_test else None)
     content = _content(args, result, model, processor, None if args.dataset == CUSTOM else split)
     if content.training.selected_on == "test":
-        report += "\nThe adapter was chosen on the TEST split, as papers do: its test figures are too good."
+        report += "\nThe adapter was chosen on the TEST split, as papers do. Its test metrics are too good."
     if content.data.synthetic:
         report += "\nThe videos are rendered."
     return report, content, embeddings
@@ -160,8 +123,6 @@ def _content(
     args: argparse.Namespace, result: RetrievalResult, model: Any, processor: Any, split: str | None
 ) -> MetricsFile:
     """Describe the evaluation, and the training of the adapter as far as it is known."""
-    from ..runs.facts import base_facts, versions
-
     measured = result.to_metrics_file()
     data = replace(
         measured.data,
@@ -169,7 +130,7 @@ def _content(
         split=split,
         max_frames=processor.max_frames,
         max_text_tokens=processor.max_text_tokens,
-        frame_sampling=args.sampling or processor.frame_sampling,
+        frame_sampling=args.frame_sampling or processor.frame_sampling,
         synthetic=args.synthetic or None,
     )
     base = base_facts(model if args.adapter is None else model.get_base_model(), args.model)
@@ -179,9 +140,6 @@ def _content(
 
 def _with_training(content: MetricsFile, adapter: str, model: Any) -> MetricsFile:
     """Add what is known of an adapter: its size, and what its training noted if it was of the same base model."""
-    from ..runs.files import WEIGHTS_FILE
-    from ..runs.metrics_file import AdapterFacts, MetricsFile, known
-
     folder = Path(adapter)
     weights = folder / WEIGHTS_FILE
     noted = MetricsFile.read(folder)
@@ -204,9 +162,6 @@ def _with_training(content: MetricsFile, adapter: str, model: Any) -> MetricsFil
 
 def _write(path: Path, content: MetricsFile) -> None:
     """Write the file, over nothing but JSON."""
-    from ..atomic import write_json
-    from ..runs.files import read_json
-
     if path.exists():
         read_json(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -215,10 +170,7 @@ def _write(path: Path, content: MetricsFile) -> None:
 
 @contextmanager
 def _processes(args: argparse.Namespace) -> Iterator[tuple[int, torch.device]]:
-    """Joins the processes that torchrun started; rank and device of this one."""
-    import torch
-    from torch import distributed
-
+    """Join the processes that torchrun started, and yield the rank and the device of this one."""
     local_rank = int(os.environ.get("LOCAL_RANK", 0))
     name = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -232,12 +184,10 @@ def _processes(args: argparse.Namespace) -> Iterator[tuple[int, torch.device]]:
         return
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     yield distributed.get_rank(), device
-    # Not after an error: it would reach the others before it is told.
+    # Not after an error, which must be reported before the other processes notice.
     distributed.destroy_process_group()
 
 
 def _autocast(device: torch.device, precision: str) -> Any:
-    import torch
-
-    name = PRECISIONS[precision]
-    return nullcontext() if name is None else torch.autocast(device.type, getattr(torch, name))
+    dtype = AUTOCAST_DTYPES[precision]
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype)

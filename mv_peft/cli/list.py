@@ -1,30 +1,16 @@
-"""Lists the adapters in a repository on the Hub: where, how large, trained on what, how good, for which CLIP."""
+"""The work of `mv-peft list`."""
 
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from ..hub import AdapterInfo
+from ..hub import AdapterInfo, list_adapters
 
-HELP = "list the adapters in a repository on the Hub"
-EXAMPLES = """examples:
-  mv-peft list org/mv-adapter-clip-vit-base-patch16
-"""
 HEADER = ("subfolder", "method", "bytes", "data", "t2v R@1", "v2t R@1", "base model")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `mv-peft list`."""
-    parser.add_argument("repo", metavar="REPO", help="repository on the Hub")
-    parser.add_argument("--revision", metavar="NAME", help="branch, tag or commit (default: main)")
-
-
 def run(args: argparse.Namespace) -> int:
-    """Prints a line for each adapter; what is not known stays empty."""
-    from ..hub import list_adapters
-
+    """Print a line for each adapter, with blanks for what is not known."""
     adapters = list_adapters(args.repo, revision=args.revision)
     if not adapters:
         print(f"'{args.repo}' holds no adapter.")

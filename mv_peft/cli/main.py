@@ -16,49 +16,58 @@ from .. import __version__
 from ..errors import MVPeftError
 from .processes import another_has_spoken
 
-# The module of this package for each subcommand. It defines HELP, EXAMPLES, add_arguments(parser) and run(args), which
-# returns the exit code; its docstring is the description. What is heavy it imports in run(): `--help` imports them all.
+# Each subcommand and its line of `mv-peft --help`. `train_options.py` defines the options of `train`: EXAMPLES and
+# add_arguments(parser), with the description as its docstring; it imports nothing heavy. `train.py` does the work:
+# run(args) returns the exit code. Only the files of the subcommand that was given are imported.
 SUBCOMMANDS = {
-    "demo": "demo",
-    "train": "train",
-    "evaluate": "evaluate",
-    "convert": "convert",
-    "data": "data",
-    "cache": "cache",
-    "push": "push",
-    "pull": "pull",
-    "list": "list",
+    "demo": "train MV-Adapter on rendered clips in minutes, or search your own videos",
+    "data": "check a data set before anything is trained on it",
+    "cache": "decode videos once, into a cache of frames",
+    "train": "train an adapter on captioned videos",
+    "evaluate": "measure text-video retrieval on a benchmark or on your own videos",
+    "push": "upload an adapter to the Hub, with a model card",
+    "pull": "download an adapter from the Hub into a folder",
+    "list": "list the adapters in a repository on the Hub",
+    "convert": "convert an official checkpoint into an adapter folder, or back",
 }
 
 BROKEN_PIPE = 128 + 13  # what a shell reports of a program that SIGPIPE ended
 INTERRUPTED = 128 + 2
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser with every subcommand's arguments and examples."""
+def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    """Build the parser of a command line: every subcommand, but only the options of the one that is given.
+
+    Args:
+        words: The command line, without the program's name.
+    """
     parser = argparse.ArgumentParser(prog="mv-peft", description="MV-Adapter for CLIP: video-text retrieval.")
     parser.add_argument("--version", action="version", version=f"mv-peft {__version__}")
     parser.add_argument("--traceback", action="store_true", help="show where an error comes from, not only its message")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, module_name in SUBCOMMANDS.items():
-        module = importlib.import_module(f"{__package__}.{module_name}")
+    given = next((word for word in words if not word.startswith("-")), None)
+    for name, help_text in SUBCOMMANDS.items():
+        if name != given:
+            commands.add_parser(name, help=help_text)
+            continue
+        options = importlib.import_module(f"{__package__}.{name}_options")
         subparser = commands.add_parser(
             name,
-            help=module.HELP,
-            description=module.__doc__,
-            epilog=module.EXAMPLES,
+            help=help_text,
+            description=options.__doc__,
+            epilog=options.EXAMPLES,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        module.add_arguments(subparser)
-        subparser.set_defaults(run=module.run)
+        options.add_arguments(subparser)
+        subparser.set_defaults(refuse=subparser.error)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line; 0 for success, 1 for an error about the world, 2 for a mistake in the arguments.
+    """Run the command line and return its exit code: 0 for success, 1 for an error, 2 for a mistake in the arguments.
 
     Errors about files, data and values become one line. Any other exception is our mistake and keeps its traceback. Of
-    several processes that torchrun started, the first that fails speaks.
+    several processes that torchrun started, only the first that fails reports its error.
     """
     try:
         try:
@@ -76,10 +85,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
-    args = build_parser().parse_args(words, argparse.Namespace(command_line=shlex.join(["mv-peft", *words])))
+    args = build_parser(words).parse_args(words, argparse.Namespace(command_line=shlex.join(["mv-peft", *words])))
     try:
+        command = importlib.import_module(f"{__package__}.{args.command}")
         with _quiet_libraries():
-            return args.run(args)
+            return command.run(args)
     except KeyboardInterrupt:
         print("mv-peft: interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -96,26 +106,31 @@ def _run(argv: Sequence[str] | None) -> int:
 
 @contextmanager
 def _quiet_libraries() -> Iterator[None]:
-    """Keeps what a user cannot act on out of a subcommand's output."""
-    from transformers.utils import logging
+    """Keep what a user cannot act on out of a subcommand's output."""
+    with warnings.catch_warnings(), _quiet_transformers():
+        # PEFT asks Transformers for an attribute that is being renamed.
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+        yield
 
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    if "transformers" not in sys.modules:  # checking a data set or decoding videos does not need it
+        yield
+        return
+    logging = importlib.import_module("transformers.utils.logging")
     verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # torchvision, which nothing here needs, is said to be missing
+    logging.set_verbosity_error()  # it says that torchvision is missing, which nothing here needs
     logging.disable_progress_bar()  # of every file that is loaded
     try:
-        with warnings.catch_warnings():
-            # PEFT asks Transformers for an attribute that is being renamed.
-            warnings.filterwarnings(
-                "ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning
-            )
-            yield
+        yield
     finally:
         logging.set_verbosity(verbosity)
         logging.enable_progress_bar()
 
 
 def _reader_has_gone() -> bool:
-    """Whether it is the pipe of our standard output that is broken, not another pipe or a connection."""
+    """Tell whether the pipe of our standard output is broken, and not another pipe or a connection."""
     try:
         poll = select.poll()
         poll.register(sys.stdout.fileno(), 0)

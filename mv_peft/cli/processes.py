@@ -1,4 +1,4 @@
-"""Of the processes that torchrun started, one says what went wrong."""
+"""Errors under torchrun, where one process reports what went wrong and the others keep quiet."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ _PATIENCE = timedelta(seconds=10)
 
 
 def another_has_spoken() -> bool:
-    """Whether another process has told its error; if none has, this one does from now on.
+    """Tell whether another process has reported its error. If none has, this one counts as the first from now on.
 
-    The first error is the cause: it breaks the connection of those that wait for that process, or is theirs as well.
+    The first error is the cause of the others: it breaks the connection of the processes that wait for that one, or it
+    is theirs as well.
     """
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return False  # one process, or several without a store that outlives them
-    from torch import distributed
+    from torch import distributed  # heavy, and needed here only
 
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     try:

@@ -1,37 +1,5 @@
-"""Annotation files and videos, read as batches for training."""
+"""Captioned videos: annotation files and videos in, batches out."""
 
-from .benchmarks import (
-    ACTIVITYNET,
-    BENCHMARKS,
-    DIDEMO,
-    LSMDC,
-    MSRVTT,
-    MSVD,
-    VATEX,
-    Benchmark,
-    PublishedRow,
-    Split,
-    register_benchmark,
-)
-from .collator import VideoCaptionCollator
-from .custom import CaptionedVideos
-from .dataset import VideoCaptionDataset
-from .records import VideoRecord
+from ..imports import load_lazily
 
-__all__ = [
-    "ACTIVITYNET",
-    "BENCHMARKS",
-    "DIDEMO",
-    "LSMDC",
-    "MSRVTT",
-    "MSVD",
-    "VATEX",
-    "Benchmark",
-    "CaptionedVideos",
-    "PublishedRow",
-    "Split",
-    "VideoCaptionCollator",
-    "VideoCaptionDataset",
-    "VideoRecord",
-    "register_benchmark",
-]
+load_lazily(__name__)

@@ -1,19 +1,18 @@
 """A torch data set of pairs of a video and a caption."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple, Protocol, get_args
+from typing import Any, NamedTuple, Protocol, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..video import FrameSampling, VideoFrames, read_frames
+from ..choices import CaptionChoice, FrameSampling
+from ..video import VideoFrames, read_frames
 from ..video.sampling import check_sampling
 from .custom import stable_hash
 from .records import VideoRecord
-
-CaptionChoice = Literal["all", "one_per_video"]
 
 
 class VideoProcessor(Protocol):

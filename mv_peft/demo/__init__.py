@@ -1,1 +1,5 @@
-"""The main job, from files: a rendered world of captioned clips, a tiny CLIP, and MV-Adapter trained in minutes."""
+"""The demonstration: a rendered world of captioned clips, a tiny CLIP, and MV-Adapter trained on files in minutes."""
+
+from ..imports import load_lazily
+
+load_lazily(__name__)

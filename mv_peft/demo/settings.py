@@ -1,47 +1,49 @@
-"""Settings of the demo; imports nothing heavy, so that the command line can show them quickly."""
+"""What one run of the demo does. This module imports nothing heavy, so that the command line can show its options."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from .world import Split, scenarios
+from ..choices import check_choices, setting
+
+_TRAINING = "training on rendered clips"
 
 
 @dataclass(frozen=True)
 class DemoSettings:
-    """Settings of one run of the demo.
+    """Settings of one run of the demo. The fields with a help text are options of `mv-peft demo`.
 
     Attributes:
-        output: Folder for the clips and the adapter.
-        seed: Seed of the clips, of the adapter's initial weights and of the order of the batches.
-        split: Split to measure on: "test", or "validation" while settings are being chosen.
-        num_train_clips: Number of clips to train on, which is even, because each has its twin.
-        num_test_clips: Number of held-out clips, which is even and at most the number of captions in the split.
-        num_steps: Number of training steps.
         clips_per_batch: Number of clips in a batch, which is even, because twins stay together.
-        learning_rate: Peak learning rate of AdamW.
         bottleneck_dim: Width of the adapters' bottleneck.
         scaling: Factor of the adapters' output. This and `position_init_std` are larger than in the paper (0.1 and
             0.01), with which a training of a few minutes learns little about time.
         position_init_std: Standard deviation of the initial positions of the adapters.
+
+    Raises:
+        ValueError: If a value is out of range, or not among the choices.
     """
 
-    output: Path = Path("mv-peft-demo")
-    seed: int = 0
-    split: Split = "test"
-    num_train_clips: int = 600
-    num_test_clips: int = 120
-    num_steps: int = 250
+    output: Path = setting(Path("mv-peft-demo"), "folder for the clips and the adapter", group=_TRAINING, metavar="DIR")
+    seed: int = setting(0, "seed of the clips, the adapter's initial weights and the order of batches", group=_TRAINING)
+    split: Literal["test", "validation"] = setting(
+        "test", "held-out clips to measure on; choose settings on validation", group=_TRAINING
+    )
+    num_train_clips: int = setting(600, "clips to train on", group=_TRAINING, option="--train-clips")
+    num_test_clips: int = setting(120, "held-out clips", group=_TRAINING, option="--test-clips")
+    num_steps: int = setting(250, "training steps", group=_TRAINING, option="--steps")
+    learning_rate: float = setting(5e-3, "peak learning rate of AdamW", group=_TRAINING, metavar="RATE")
     clips_per_batch: int = 32
-    learning_rate: float = 5e-3
     bottleneck_dim: int = 32
     scaling: float = 1.0
     position_init_std: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.split not in ("test", "validation"):
-            raise ValueError(f"`split` must be 'test' or 'validation', got {self.split!r}.")
+        from .world import scenarios  # which loads NumPy
+
+        check_choices(self)
         for name in ("num_train_clips", "num_test_clips", "clips_per_batch"):
             value = getattr(self, name)
             if value < 2 or value % 2:

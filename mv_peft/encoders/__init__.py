@@ -1,8 +1,5 @@
 """Dual encoders: what one is, and how it takes videos."""
 
-from .fingerprint import fingerprint, same_base
-from .loading import load_base_model
-from .processing import MVProcessor
-from .video_input import disable_video, enable_video
+from ..imports import load_lazily
 
-__all__ = ["MVProcessor", "disable_video", "enable_video", "fingerprint", "load_base_model", "same_base"]
+load_lazily(__name__)

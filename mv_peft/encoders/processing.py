@@ -13,9 +13,10 @@ from transformers import AutoConfig, BatchFeature, PreTrainedTokenizerBase
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.processing_utils import ProcessorMixin
 
+from ..choices import FrameSampling
 from ..video.frames import VideoFrames
 from ..video.reader import Backend, read_frames
-from ..video.sampling import FrameSampling, check_sampling, rule_indices
+from ..video.sampling import check_sampling, rule_indices
 from .families import FAMILIES, REFUSED, DualEncoder
 from .pixels import FramePreprocessor, Preprocessing
 

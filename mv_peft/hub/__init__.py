@@ -1,15 +1,5 @@
-"""Adapters on the Hub and in folders, loaded into the base model that they were trained on."""
+"""Adapters outside this process: on the Hub and in folders, loaded over a base model that is recognised."""
 
-from .load import LoadedAdapter, load
-from .pull import pull_adapter
-from .push import push_adapter
-from .remote import AdapterInfo, list_adapters
+from ..imports import load_lazily
 
-__all__ = [
-    "AdapterInfo",
-    "LoadedAdapter",
-    "list_adapters",
-    "load",
-    "pull_adapter",
-    "push_adapter",
-]
+load_lazily(__name__)

@@ -8,6 +8,7 @@ from typing import Literal
 
 from torch import nn
 
+from ..choices import Ties
 from ..data import VideoRecord
 from ..encoders import MVProcessor
 from ..runs.metrics_file import DataFacts, MetricsFile, ProtocolFacts
@@ -15,7 +16,7 @@ from ..video import FrameSampling, VideoFrames
 from .embeddings import RetrievalEmbeddings
 from .encode import embed_records
 from .exact_ranks import embedding_rank_counts
-from .metrics import Ties, check_ties, direction_metrics, similarity_rank_counts
+from .metrics import check_ties, direction_metrics, similarity_rank_counts
 from .postprocessing import DualSoftmax, PostProcessing, QueryBankNorm, exact_similarity
 from .protocols import MULTI_CAPTION, PAIRS, Protocol
 

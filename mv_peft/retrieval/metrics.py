@@ -13,8 +13,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-Ties = Literal["strict", "optimistic", "clip4clip"]
-RECALLS = (1, 5, 10, 50)
+from ..choices import RECALLS, Ties
 
 
 @dataclass(frozen=True, eq=False)

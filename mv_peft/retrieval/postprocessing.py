@@ -12,6 +12,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ..choices import PostProcessingName
+
 
 @dataclass(frozen=True)
 class DualSoftmax:
@@ -25,7 +27,7 @@ class DualSoftmax:
 
     temperature: float = 0.01
 
-    name: ClassVar[str] = "dual-softmax"
+    name: ClassVar[PostProcessingName] = "dual-softmax"
     description: ClassVar[str] = "Similarities are multiplied by their softmax over all test queries."
     source: ClassVar[str] = (
         "Cheng et al., Improving Video-Text Retrieval by Multi-Stream Corpus Alignment and Dual Softmax Loss, 2021, "
@@ -64,7 +66,7 @@ class QueryBankNorm:
     beta: float = 20.0
     dynamic: bool = True
 
-    name: ClassVar[str] = "qb-norm"
+    name: ClassVar[PostProcessingName] = "qb-norm"
     description: ClassVar[str] = (
         "Similarities are normalised over a bank of training queries by the dynamic inverted softmax."
     )
@@ -104,7 +106,9 @@ class QueryBankNorm:
 
 
 PostProcessing = DualSoftmax | QueryBankNorm
-POST_PROCESSING: dict[str, type[PostProcessing]] = {kind.name: kind for kind in (DualSoftmax, QueryBankNorm)}
+POST_PROCESSING: dict[PostProcessingName, type[PostProcessing]] = {
+    kind.name: kind for kind in (DualSoftmax, QueryBankNorm)
+}
 
 
 def exact_similarity(text_embeds: Tensor, video_embeds: Tensor) -> Tensor:

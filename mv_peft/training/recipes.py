@@ -1,7 +1,7 @@
 """How to train: which parameter gets which learning rate and decay, by which optimizer, on which schedule.
 
-"paper" is what the authors of MV-Adapter (arXiv 2301.07868) ran, "modern" is AdamW as adapters are trained today. Both
-clip the global norm of the gradients to `max_grad_norm` and leave `logit_scale` to `freeze_logit_scale`.
+"paper" is what the authors of MV-Adapter (arXiv 2301.07868) ran, and "modern" is AdamW as adapters are trained today.
+Both clip the global norm of the gradients, and leave `logit_scale` to `freeze_logit_scale`.
 """
 
 from __future__ import annotations
@@ -17,21 +17,23 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from transformers import get_cosine_schedule_with_warmup
 
+from ..choices import RecipeName
 from .optimizer import BertAdam, warmup_cosine_schedule
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything about the optimization but its length.
+    """Everything about the optimization except its length.
 
     Attributes:
-        optimizer: Makes the optimizer from parameter groups that say their `lr` and `weight_decay`.
-        schedule: Drives the learning rates of an optimizer through a number of steps.
-        decays: Whether a parameter decays, asked with the module that holds it, its name there, and whether it is an
-            adapter's.
-        learning_rate: Of the adapters, at its highest.
-        weight_decay: Of the parameters that decay.
-        clip_learning_rate: Of CLIP's own parameters, where any are trained; None: `learning_rate`.
+        optimizer: Creates the optimizer from parameter groups, each with its `lr` and `weight_decay`.
+        schedule: Creates the schedule of an optimizer's learning rates over a number of steps.
+        decays: Tells whether a parameter decays, from the module that holds it, its name there, and whether it belongs
+            to an adapter.
+        learning_rate: The peak learning rate of the adapters.
+        weight_decay: The weight decay of the parameters that decay.
+        clip_learning_rate: The peak learning rate of CLIP's parameters, where any are trained; None for
+            `learning_rate`.
         max_grad_norm: What the norm of all gradients together is clipped to.
     """
 
@@ -44,11 +46,11 @@ class Recipe:
     max_grad_norm: float = 1.0
 
     def parameter_groups(self, model: nn.Module) -> list[dict[str, Any]]:
-        """The trainable parameters of a model, as torch's optimizers take them.
+        """Group the trainable parameters of a model, as torch's optimizers take them.
 
         Returns:
-            Of "adapter_decay", "adapter_no_decay", "clip_decay" and "clip_no_decay" those that have parameters, each
-            with its `name`, `params`, `lr` and `weight_decay`. "clip" is whatever no PEFT layer added.
+            The groups that have parameters, of "adapter_decay", "adapter_no_decay", "clip_decay" and "clip_no_decay",
+            each with its `name`, `params`, `lr` and `weight_decay`. "clip" is everything that no PEFT layer added.
 
         Raises:
             ValueError: If nothing in the model is trainable.
@@ -59,7 +61,7 @@ class Recipe:
             for owner, learning_rate in (("adapter", self.learning_rate), ("clip", clip_learning_rate))
             for kind, weight_decay in (("decay", self.weight_decay), ("no_decay", 0.0))
         }
-        of_adapters = _adapter_parameters(model)
+        of_adapters = _adapter_parameter_ids(model)
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
                 module_name, _, leaf = name.rpartition(".")
@@ -71,36 +73,36 @@ class Recipe:
         if not filled:
             raise ValueError(
                 f"The {type(model).__name__} has no trainable parameter. "
-                "Put an adapter in with `get_peft_model(clip, MVAdapterConfig())`, or unfreeze what is to be trained."
+                "Add an adapter with `get_peft_model(clip, MVAdapterConfig())`, or unfreeze what is to be trained."
             )
         return filled
 
     def create_optimizer(self, model: nn.Module) -> Optimizer:
-        """The optimizer of a model's trainable parameters."""
+        """Create the optimizer of a model's trainable parameters."""
         return self.optimizer(self.parameter_groups(model))
 
     def create_schedule(self, optimizer: Optimizer, num_steps: int) -> LRScheduler:
-        """The schedule that drives `optimizer` through `num_steps` steps."""
+        """Create the schedule of the optimizer's learning rates over `num_steps` steps."""
         return self.schedule(optimizer, num_steps)
 
 
-def get_recipe(name: str, **overrides: Any) -> Recipe:
-    """A recipe by its name, "paper" or "modern".
+def get_recipe(name: RecipeName, **overrides: Any) -> Recipe:
+    """Return a recipe by its name, "paper" or "modern".
 
     Args:
         name: The recipe.
         overrides: Attributes that replace the recipe's.
 
     Raises:
-        ValueError: For an unknown name.
+        ValueError: If the name is unknown.
     """
     if name not in RECIPES:
         raise ValueError(f"Unknown recipe {name!r}. Choose from: {', '.join(RECIPES)}.")
     return replace(RECIPES[name], **overrides)
 
 
-def _adapter_parameters(model: nn.Module) -> set[int]:
-    """The ids of the parameters that PEFT's layers, of whatever method, added."""
+def _adapter_parameter_ids(model: nn.Module) -> set[int]:
+    """Return the ids of the parameters that PEFT's layers, of any method, added."""
     return {
         id(parameter)
         for layer in model.modules()
@@ -111,12 +113,12 @@ def _adapter_parameters(model: nn.Module) -> set[int]:
 
 
 def _decays_in_paper(module: nn.Module, name: str, is_adapter: bool) -> bool:
-    """All of an adapter but its biases; and of CLIP, where the authors train nothing but biases, those too."""
+    """Decay everything of an adapter except its biases, and the biases of CLIP, which the authors train too."""
     return name != "bias" or not is_adapter
 
 
 def _is_matrix(module: nn.Module, name: str, is_adapter: bool) -> bool:
-    """Not biases, norms, embeddings, positions, tokens and factors."""
+    """Decay matrices, and not biases, norms, embeddings, positions, tokens and factors."""
     return name == "weight" and isinstance(module, (nn.Linear, nn.Conv2d))
 
 
@@ -124,7 +126,7 @@ def _warmup_then_cosine(optimizer: Optimizer, num_steps: int) -> LRScheduler:
     return get_cosine_schedule_with_warmup(optimizer, num_steps // 10, num_steps)
 
 
-RECIPES = {
+RECIPES: dict[RecipeName, Recipe] = {
     "paper": Recipe(
         optimizer=BertAdam,
         schedule=warmup_cosine_schedule,

@@ -140,7 +140,7 @@ class TrainingRun:
             settings.captions,
             seed=settings.seed if settings.captions == "one_per_video" else None,
             processor=processor,
-            frame_sampling=settings.sampling,
+            frame_sampling=settings.frame_sampling,
             read=read,
         )
         # Where an interrupted training got a chunk size from a device's memory, it keeps it.
@@ -229,7 +229,7 @@ class TrainingRun:
             self.validation,
             batch_size=self.settings.eval_batch_size,
             num_workers=self.settings.num_workers,
-            frame_sampling=self.settings.sampling,
+            frame_sampling=self.settings.frame_sampling,
             read=self._read,
             progress=False,
         )
@@ -287,7 +287,7 @@ class TrainingRun:
             split=self.facts.selected_on,
             max_frames=self.processor.max_frames,
             max_text_tokens=self.processor.max_text_tokens,
-            frame_sampling=settings.sampling,
+            frame_sampling=settings.frame_sampling,
             synthetic=self.facts.synthetic,
         )
         training = TrainingFacts(

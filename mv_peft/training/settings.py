@@ -3,72 +3,69 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-from ..data.dataset import CaptionChoice
-from ..retrieval.metrics import RECALLS
-from ..video import FrameSampling
-from .recipes import RECIPES
+from ..choices import RECALLS, CaptionChoice, FrameSampling, Precision, RecipeName, check_choices, setting
 
-# Figures that are the better the higher they are.
+# Metrics of which a higher value is better.
 SELECTABLE = tuple(f"{direction} R@{k}" for direction in ("t2v", "v2t") for k in RECALLS)
 
-Precision = Literal["fp32", "bf16", "fp16"]
-# What may differ between an interrupted training and the one that goes on with it. Of `chunk_size`,
-# `begin_run` compares what it comes to.
+_HOW, _CHOSEN, _RESUMED = "how it is trained", "how the best adapter is chosen", "checkpoints and reports"
+
+# What may differ between an interrupted training and the one that continues it. `begin_run` compares what `chunk_size`
+# comes to.
 _FREE_TO_CHANGE = {"output", "num_workers", "report_to", "chunk_size"}
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """What one training does.
-
-    Attributes:
-        output: Folder for the adapter, the figures and, in `training/`, the checkpoints.
-        recipe: "modern" or "paper", see `mv_peft.training.recipes`.
-        learning_rate: At its highest; None for the recipe's.
-        weight_decay: None for the recipe's.
-        epochs: How often every pair is seen; may be a fraction.
-        max_steps: How many steps to make instead; None for as many as the epochs have.
-        batch_size: Pairs in a step, of all processes together.
-        chunk_size: Pairs that a process embeds at a time; "auto" for as many as fit its memory by the estimate.
-        captions: "all", a pair of each caption, or "one_per_video", one drawn anew for each video and epoch.
-        sampling: Which frames of a video.
-        seed: Of the adapter's start, the order of the pairs and whatever else is drawn.
-        precision: "fp32", or "bf16" or "fp16" for mixed precision; the trained weights stay as they are.
-        gradient_checkpointing: Computes activations twice instead of keeping them.
-        num_workers: Processes that read videos, for each process that trains.
-        eval_steps: Steps from one measurement on the validation videos to the next; None for an epoch.
-        save_steps: Steps from one checkpoint to the next; None for an epoch.
-        eval_batch_size: Videos that a process embeds at a time while it measures.
-        select_by: The figure that the best adapter is chosen by.
-        report_to: Where Trainer reports to: "tensorboard", for example, if it is installed.
+    """What one training does. Each field carries its help text, and is an option of `mv-peft train`.
 
     Raises:
-        ValueError: For a value that makes no sense.
+        ValueError: If a value is out of range, or not among the choices.
     """
 
-    output: Path
-    recipe: str = "modern"
-    learning_rate: float | None = None
-    weight_decay: float | None = None
-    epochs: float = 5
-    max_steps: int | None = None
-    batch_size: int = 128
-    chunk_size: int | Literal["auto"] = "auto"
-    captions: CaptionChoice = "all"
-    sampling: FrameSampling = "fps_uniform"
-    seed: int = 0
-    precision: Precision = "fp32"
-    gradient_checkpointing: bool = False
-    num_workers: int = 0
-    eval_steps: int | None = None
-    save_steps: int | None = None
-    eval_batch_size: int = 32
-    select_by: str = "t2v R@1"
-    report_to: tuple[str, ...] = ()
+    output: Path = field(metadata={"help": "folder for the adapter and everything about it", "metavar": "DIR"})
+    recipe: RecipeName = setting("modern", "optimizer, schedule and weight decay", group=_HOW)
+    learning_rate: float | None = setting(
+        None, "peak learning rate", group=_HOW, metavar="RATE", default_text="the recipe's"
+    )
+    weight_decay: float | None = setting(None, "weight decay", group=_HOW, metavar="RATE", default_text="the recipe's")
+    epochs: float = setting(
+        5, "passes over all pairs; may be a fraction", group=_HOW, default_text="as published for the data set, or 5"
+    )
+    max_steps: int | None = setting(None, "number of steps, instead of --epochs", group=_HOW)
+    batch_size: int = setting(
+        128, "pairs in a step, over all processes", group=_HOW, default_text="as published for the data set, or 128"
+    )
+    chunk_size: int | Literal["auto"] = setting(
+        "auto", "pairs that a process embeds at a time; the gradients stay exact", group=_HOW
+    )
+    captions: CaptionChoice = setting(
+        "all", "pairs from all captions, or from one caption of each video, drawn anew in each epoch", group=_HOW
+    )
+    frame_sampling: FrameSampling = setting("fps_uniform", "which frames stand for a video", group=_HOW)
+    seed: int = setting(
+        0, "seed of the adapter's initial weights, the order of pairs, and all other random draws", group=_HOW
+    )
+    precision: Precision = setting("fp32", "precision of the computation; the trained weights stay in fp32", group=_HOW)
+    gradient_checkpointing: bool = setting(
+        False, "compute activations twice instead of keeping them, to save memory", group=_HOW
+    )
+    num_workers: int = setting(0, "worker processes that read videos; 0 for none")
+    eval_steps: int | None = setting(
+        None, "steps between two evaluations on the validation videos", group=_CHOSEN, default_text="an epoch"
+    )
+    eval_batch_size: int = setting(32, "videos embedded at a time during an evaluation", group=_CHOSEN)
+    select_by: str = setting(
+        "t2v R@1", "metric that chooses the best adapter", group=_CHOSEN, choices=SELECTABLE, metavar="METRIC"
+    )
+    save_steps: int | None = setting(None, "steps between two checkpoints", group=_RESUMED, default_text="an epoch")
+    report_to: tuple[str, ...] = setting(
+        (), "report to tensorboard, wandb or another integration of Trainer; repeatable", group=_RESUMED, metavar="NAME"
+    )
 
     def __post_init__(self) -> None:
         for name in ("epochs", "max_steps", "batch_size", "chunk_size", "eval_steps", "save_steps", "eval_batch_size"):
@@ -79,23 +76,15 @@ class TrainSettings:
             raise ValueError(f"`epochs` must be finite, got {self.epochs}.")
         if self.num_workers < 0:
             raise ValueError(f"`num_workers` must not be negative, got {self.num_workers}.")
-        for name, what, choices in (
-            ("recipe", "recipe", tuple(RECIPES)),
-            ("captions", "captions", get_args(CaptionChoice)),
-            ("sampling", "sampling", get_args(FrameSampling)),
-            ("precision", "precision", get_args(Precision)),
-            ("select_by", "figure", SELECTABLE),
-        ):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"Unknown {what} {getattr(self, name)!r}. Choose from: {', '.join(sorted(choices))}.")
+        check_choices(self)
 
     @property
     def checkpoints(self) -> Path:
-        """Folder of everything that is only there to go on with the training."""
+        """The folder of everything that serves only to continue the training."""
         return self.output / "training"
 
     def per_process(self, num_processes: int) -> int:
-        """Pairs in a step of each process.
+        """Return the number of pairs in a step of each process.
 
         Raises:
             ValueError: If the batch cannot be shared equally.
@@ -108,12 +97,12 @@ class TrainSettings:
         return self.batch_size // num_processes
 
     def as_json(self) -> dict[str, Any]:
-        """Everything, in types that JSON has."""
+        """Return all settings, in types that JSON has."""
         return {**vars(self), "output": str(self.output), "report_to": list(self.report_to)}
 
     @staticmethod
     def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-        """What of two trainings' JSON makes them different ones, as "name: before, now"."""
+        """Compare the JSON of two trainings, and describe each difference that matters as "name: before, now"."""
         names = sorted((before.keys() | now.keys()) - _FREE_TO_CHANGE)
         return [
             f"{name}: {before.get(name)!r}, now {now.get(name)!r}"

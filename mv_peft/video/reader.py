@@ -7,9 +7,10 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from ..choices import FrameSampling
 from .failure import decode_error
 from .frames import VideoFrames
-from .sampling import FrameSampling, check_sampling, sample_frames
+from .sampling import check_sampling, sample_frames
 
 Backend = Literal["pyav", "decord"]
 

@@ -15,11 +15,11 @@ Every rule keeps all frames where n <= k. None repeats a frame; the processor pa
 
 import math
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 
-FrameSampling = Literal["uniform", "clip4clip", "head", "tail", "fps_uniform", "fps_clip4clip", "fps_head", "fps_tail"]
+from ..choices import FrameSampling
 
 # Containers round time stamps (Matroska to the millisecond, MPEG-TS to 1/90,000 s), and they become floats here. A
 # frame due at 1 s may have the time 0.9999999 s or 1.0000000002 s, and must be the frame of second 1 in both cases.

@@ -24,7 +24,7 @@ from benchmarks.compare.settings import VideoSettings, WorldSettings
 from benchmarks.compare.tables import render_group
 from benchmarks.compare.tune import TUNING_SEED, tune
 from mv_peft import enable_video
-from mv_peft.cli.data_options import dataset_names
+from mv_peft.cli.shared_options import dataset_names
 from mv_peft.data import BENCHMARKS, MSRVTT
 from mv_peft.data.custom import stable_hash
 from mv_peft.demo.pretrained import TINY_CLIP, load_tiny_clip

@@ -38,9 +38,10 @@ def test_unreadable_videos_are_named(folder, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "--videos is needed"),
-        (["--verify", "--videos", "x"], "--verify changes nothing"),
-        (["--videos", "x", "--threads", "0"], "--threads must be positive, got 0"),
+        ([], "`--videos` is needed"),
+        (["--verify", "--videos", "x"], "`--verify` changes nothing"),
+        (["--videos", "x", "--frame-sampling", "random"], "invalid choice: 'random'"),
+        (["--videos", "x", "--threads", "0"], "`--threads` must be positive, got 0"),
     ],
 )
 def test_mistakes_in_the_options(tmp_path, capsys, options, message):

@@ -279,8 +279,8 @@ def test_a_full_disk_leaves_nothing_behind(convert, checkpoint, adapter, tmp_pat
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(conversion, "write_adapter", write_half)
-    monkeypatch.setattr(conversion, "write_official", write_half)
+    monkeypatch.setattr("mv_peft.cli.convert.write_adapter", write_half)
+    monkeypatch.setattr("mv_peft.cli.convert.write_official", write_half)
     before = sorted(tmp_path.rglob("*"))
     if direction == "from official":
         result = convert(checkpoint, *SET, "--output", "output")

@@ -130,10 +130,10 @@ def test_an_adapter_of_another_clip_is_an_error(demo, two_clips, tmp_path_factor
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        (["--query", "a star"], "need --videos"),
-        (["--videos", ".", "--steps", "3"], "--videos trains nothing"),
+        (["--query", "a star"], "Give their folder as `--videos`."),
+        (["--videos", ".", "--steps", "3"], "no effect with `--videos`, which trains nothing"),
         (["--steps", "many"], "--steps"),
-        (["--split", "train"], "`split` must be 'test' or 'validation', got 'train'"),
+        (["--split", "train"], "argument --split: invalid choice: 'train'"),
     ],
 )
 def test_options_without_effect_are_argument_mistakes(command, message, capsys):
@@ -151,7 +151,7 @@ def test_options_without_effect_are_argument_mistakes(command, message, capsys):
         ({"num_test_clips": 1000}, "`num_test_clips` must be at most 264.*1000"),
         ({"num_train_clips": 30}, "`num_train_clips` must fill a batch of 32, got 30"),
         ({"num_steps": 0}, "`num_steps` must be positive, got 0"),
-        ({"split": "train"}, "`split` must be 'test' or 'validation', got 'train'"),
+        ({"split": "train"}, "Unknown `split` 'train'. Choose from: test, validation."),
     ],
 )
 def test_settings_are_checked(settings, message):

@@ -15,7 +15,7 @@ from mv_peft.runs.metrics_file import MetricsFile, TrainingFacts, known
 VERSION_0_1_0 = """{
   "schema": 1,
   "base_model": {"name": "tiny_clip", "revision": null, "architecture": "CLIPModel", "fingerprint": "clip1:a:b:c"},
-  "data": {"videos": 14, "captions": 14, "dataset": "own", "split": "validation", "max_frames": 12,
+  "data": {"videos": 14, "captions": 14, "dataset": "custom", "split": "validation", "max_frames": 12,
            "max_text_tokens": 16, "frame_sampling": "fps_uniform", "synthetic": true},
   "protocol": {"name": "pairs", "description": "One caption a video.", "source": "Yu et al.", "ties": "strict",
                "post_processing": null},

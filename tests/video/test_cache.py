@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import CLIPImageProcessor
 
+from mv_peft.choices import FrameSampling
 from mv_peft.encoders.pixels import FramePreprocessor
 from mv_peft.errors import CacheError, VideoDecodeError
 from mv_peft.video import CacheSettings, VideoCache, build_cache, read_frames
-from mv_peft.video.sampling import FrameSampling
 from tests.families import pillow_image_processor
 
 from .clips import encode, read_numbers

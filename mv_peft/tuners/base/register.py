@@ -1,6 +1,11 @@
-"""Makes PEFT know our methods: its registry accepts only members of its `PeftType` enum, so members are added here."""
+"""Registration of our methods with PEFT, whose registry accepts only members of its enum `PeftType`.
+
+`import mv_peft` calls `register_public_methods` as soon as PEFT is loaded.
+"""
 
 from __future__ import annotations
+
+from importlib import import_module
 
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_PREFIX_MAPPING
 from peft.utils import register_peft_method
@@ -9,8 +14,40 @@ from peft.utils.peft_types import PeftType
 _registered: list[PeftType] = []
 
 
+def register_public_methods() -> None:
+    """Register every `NameConfig` among the public names of `mv_peft.tuners`, with its `NameModel`.
+
+    Raises:
+        RuntimeError: If another package has registered a method of one of our names.
+    """
+    tuners = import_module("mv_peft.tuners")
+    for name in tuners.__all__:
+        if name.endswith("Config"):
+            register(getattr(tuners, name), getattr(tuners, f"{name.removesuffix('Config')}Model"))
+
+
+def register(config_cls: type, model_cls: type) -> None:
+    """Register a method with PEFT under its config's `peft_method`. A second call with the same classes does nothing.
+
+    Raises:
+        RuntimeError: If another package has registered a method of that name.
+    """
+    method: str = config_cls.peft_method  # type: ignore[attr-defined]
+    member = peft_type(method)
+    registered = PEFT_TYPE_TO_CONFIG_MAPPING.get(member)
+    if registered is config_cls:
+        return
+    if registered is not None:
+        raise RuntimeError(
+            f"PEFT method '{member.value}' is already registered by '{registered.__module__}'. "
+            "Import mv_peft alone, or use a PEFT without that method."
+        )
+    register_peft_method(name=method, config_cls=config_cls, model_cls=model_cls)
+    _registered.append(member)
+
+
 def peft_type(method: str) -> PeftType:
-    """The member of `PeftType` of a method, `PeftType.MV_ADAPTER` of "mv_adapter", added to the enum at the first call.
+    """Return a method's member of `PeftType`, adding it at the first call: "mv_adapter" gives `PeftType.MV_ADAPTER`.
 
     Raises:
         RuntimeError: If this version of PEFT builds its enum in a way that cannot be extended.
@@ -30,31 +67,11 @@ def peft_type(method: str) -> PeftType:
     member = PeftType.__members__[value]
     if PeftType(value) is not member or getattr(PeftType, value) is not member:
         raise RuntimeError(
-            f"PEFT's PeftType cannot be extended by '{value}'. Install a peft that mv_peft was tried with."
+            f"PEFT's PeftType cannot be extended by '{value}'. Install a version of peft that mv_peft is tested with."
         )
     return member
 
 
-def register(config_cls: type, model_cls: type) -> None:
-    """Registers a method with PEFT under its config's `peft_method`; a second call with the same classes does nothing.
-
-    Raises:
-        RuntimeError: If another package has registered a method of that name.
-    """
-    method: str = config_cls.peft_method  # type: ignore[attr-defined]
-    member = peft_type(method)
-    registered = PEFT_TYPE_TO_CONFIG_MAPPING.get(member)
-    if registered is config_cls:
-        return
-    if registered is not None:
-        raise RuntimeError(
-            f"PEFT method '{member.value}' is already registered by '{registered.__module__}'. "
-            "Import mv_peft alone, or use a PEFT without that method."
-        )
-    register_peft_method(name=method, config_cls=config_cls, model_cls=model_cls)
-    _registered.append(member)
-
-
 def prefixes() -> list[str]:
-    """What the names of our adapters' containers start with, one for each registered method."""
+    """List the prefixes of the names under which our layers hold adapters, one for each registered method."""
     return [PEFT_TYPE_TO_PREFIX_MAPPING[member] for member in _registered]

@@ -1,6 +1,5 @@
-"""MV-Adapter (arXiv 2301.07868): its configuration, its layers, its tuner, and the checkpoints of its authors."""
+"""MV-Adapter (arXiv 2301.07868): its configuration, layers and tuner, and the checkpoints of its authors."""
 
-from .config import MVAdapterConfig
-from .model import MVAdapterModel
+from ...imports import load_lazily
 
-__all__ = ["MVAdapterConfig", "MVAdapterModel"]
+load_lazily(__name__)

@@ -15,7 +15,6 @@ name. PEFT has no place for that: its models hold one method, `PeftMixedModel` c
 names what the base model already has, so that a saved adapter would not say what head it needs.
 """
 
-from .config import TemporalHeadConfig
-from .model import TemporalHeadModel
+from ...imports import load_lazily
 
-__all__ = ["TemporalHeadConfig", "TemporalHeadModel"]
+load_lazily(__name__)

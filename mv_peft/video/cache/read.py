@@ -20,10 +20,11 @@ from typing import Any
 
 import numpy as np
 
+from ...choices import FrameSampling
 from ...errors import CacheError, VideoDecodeError
 from ..frames import VideoFrames
 from ..reader import read_frames
-from ..sampling import FrameSampling, sample_frames
+from ..sampling import sample_frames
 from .store import CacheSettings, Entry, decode_block, read_index, read_settings
 
 logger = logging.getLogger(__name__)

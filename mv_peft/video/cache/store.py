@@ -16,16 +16,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO
 
 import numpy as np
 from PIL import Image
 
 from ...atomic import write_json
+from ...choices import FrameFormat, FrameSampling
 from ...errors import CacheError
-from ..sampling import FrameSampling
 
-FrameFormat = Literal["uint8", "jpeg"]
 VERSION = 1
 JPEG_QUALITY = 90
 

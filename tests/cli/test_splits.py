@@ -1,4 +1,4 @@
-"""What commands share to name data: a split of a benchmark, own files, what is skipped, and the cache beside them."""
+"""The captioned videos that options name: a split of a benchmark, custom files, what is skipped, and the cache."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import shutil
 import numpy as np
 import pytest
 
-from mv_peft.cli.data_options import add_data_options, check_data_options, frame_reader, load_split
+from mv_peft.cli.shared_options import add_data_options
+from mv_peft.cli.splits import frame_reader, load_split
 from mv_peft.errors import AnnotationError, CacheError
 from mv_peft.video import CacheSettings, VideoCache, build_cache, read_frames, write_video
 
@@ -89,9 +90,3 @@ def test_a_cache_that_knows_none_of_the_videos_would_have_no_effect(msvd, tmp_pa
     args = options("--dataset", "custom", "--root", msvd / "own.csv", "--cache", folder / "cache")
     with pytest.raises(CacheError, match=r"others.*holds none of these 2 videos"):
         frame_reader(args, load_split(args, "test"))
-
-
-def test_workers_are_counted(msvd, capsys):
-    with pytest.raises(SystemExit, match=r"^2$"):
-        check_data_options(options("--dataset", "msvd", "--root", msvd, "--num-workers", "-1"))
-    assert "`--num-workers` must not be negative, got -1" in capsys.readouterr().err

@@ -1,0 +1,15 @@
+from .benchmarks import ACTIVITYNET as ACTIVITYNET
+from .benchmarks import BENCHMARKS as BENCHMARKS
+from .benchmarks import DIDEMO as DIDEMO
+from .benchmarks import LSMDC as LSMDC
+from .benchmarks import MSRVTT as MSRVTT
+from .benchmarks import MSVD as MSVD
+from .benchmarks import VATEX as VATEX
+from .benchmarks import Benchmark as Benchmark
+from .benchmarks import PublishedRow as PublishedRow
+from .benchmarks import Split as Split
+from .benchmarks import register_benchmark as register_benchmark
+from .collator import VideoCaptionCollator as VideoCaptionCollator
+from .custom import CaptionedVideos as CaptionedVideos
+from .dataset import VideoCaptionDataset as VideoCaptionDataset
+from .records import VideoRecord as VideoRecord

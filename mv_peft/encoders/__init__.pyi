@@ -1,0 +1,11 @@
+from .context import layer_context as layer_context
+from .families import FAMILIES as FAMILIES
+from .families import DualEncoder as DualEncoder
+from .families import register_family as register_family
+from .fingerprint import fingerprint as fingerprint
+from .fingerprint import same_base as same_base
+from .loading import load_base_model as load_base_model
+from .pooling import MeanOfFrames as MeanOfFrames
+from .processing import MVProcessor as MVProcessor
+from .video_input import disable_video as disable_video
+from .video_input import enable_video as enable_video

@@ -1,0 +1,17 @@
+from .bottleneck_adapter import BottleneckAdapterConfig as BottleneckAdapterConfig
+from .bottleneck_adapter import BottleneckAdapterModel as BottleneckAdapterModel
+from .deep_prompts import DeepPromptsConfig as DeepPromptsConfig
+from .deep_prompts import DeepPromptsModel as DeepPromptsModel
+from .full_fine_tuning import FullFineTuningConfig as FullFineTuningConfig
+from .full_fine_tuning import FullFineTuningModel as FullFineTuningModel
+from .methods import METHODS as METHODS
+from .methods import count_parameters as count_parameters
+from .methods import create_method as create_method
+from .methods import matched_lora as matched_lora
+from .methods import method_config as method_config
+from .mv_adapter import MVAdapterConfig as MVAdapterConfig
+from .mv_adapter import MVAdapterModel as MVAdapterModel
+from .st_adapter import STAdapterConfig as STAdapterConfig
+from .st_adapter import STAdapterModel as STAdapterModel
+from .temporal_head import TemporalHeadConfig as TemporalHeadConfig
+from .temporal_head import TemporalHeadModel as TemporalHeadModel

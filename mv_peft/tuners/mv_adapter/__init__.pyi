@@ -1,0 +1,2 @@
+from .config import MVAdapterConfig as MVAdapterConfig
+from .model import MVAdapterModel as MVAdapterModel

@@ -1,0 +1,2 @@
+from .config import TemporalHeadConfig as TemporalHeadConfig
+from .model import TemporalHeadModel as TemporalHeadModel

@@ -1,0 +1,12 @@
+from ..choices import FrameSampling as FrameSampling
+from .cache.build import CacheReport as CacheReport
+from .cache.build import build_cache as build_cache
+from .cache.read import VideoCache as VideoCache
+from .cache.store import CacheSettings as CacheSettings
+from .frames import VideoFrames as VideoFrames
+from .load_videos import LoadedVideos as LoadedVideos
+from .load_videos import load_videos as load_videos
+from .reader import read_frames as read_frames
+from .sampling import sample_frames as sample_frames
+from .suffixes import find_videos as find_videos
+from .writer import write_video as write_video
