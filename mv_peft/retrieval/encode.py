@@ -325,12 +325,11 @@ class _Videos(Dataset[tuple[int, "Tensor | VideoDecodeError"]]):
             return
         items: list[tuple[int, Tensor | VideoDecodeError]] = []
         for index, video in enumerate(self.videos):
-            number = index // share.batch_size
-            if items and items[0][0] // share.batch_size != number:
+            if share.is_mine(index // share.batch_size):
+                items.append((index, self.load(video)))
+            if items and (index + 1) % share.batch_size == 0:
                 yield self.collate(items)
                 items = []
-            if share.is_mine(number):
-                items.append((index, self.load(video)))
         if items:
             yield self.collate(items)
 
@@ -346,7 +345,7 @@ class _Share:
         self.rank, self.num_processes = (distributed.get_rank(), distributed.get_world_size()) if together else (0, 1)
 
     def is_mine(self, batch: int) -> bool:
-        """Whether a batch belongs to this process, by its number."""
+        """Whether this process encodes the batch of this number."""
         return batch % self.num_processes == self.rank
 
     def batches(self, num_items: int) -> list[list[int]]:

@@ -7,11 +7,13 @@ import pytest
 import torch
 from transformers import CLIPConfig, CLIPModel
 
+from mv_peft import enable_video
 from mv_peft.cli.main import main
 from mv_peft.demo.clips import concatenate, write_clips
 from mv_peft.demo.evaluation import twin_accuracy
 from mv_peft.demo.pipeline import run_demo
 from mv_peft.demo.pretrained import TINY_CLIP, load_tiny_clip, load_tiny_processor
+from mv_peft.demo.search import find_videos, search_videos
 from mv_peft.demo.settings import DemoSettings
 from mv_peft.demo.training import TwinPairs
 from mv_peft.demo.world import sample_pairs
@@ -19,7 +21,7 @@ from mv_peft.demo.world import sample_pairs
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    """A run of seconds: enough to learn the order of frames, not to learn it well."""
+    """A run of a few seconds, enough to learn something about the order of frames."""
     settings = DemoSettings(
         output=tmp_path_factory.mktemp("demo"), num_train_clips=160, num_test_clips=60, num_steps=40, clips_per_batch=16
     )
@@ -37,13 +39,13 @@ def two_clips(tmp_path):
     return tmp_path
 
 
-def test_training_lifts_retrieval_of_held_out_clips_and_teaches_order(demo):
+def test_training_improves_retrieval_of_held_out_clips_and_teaches_order(demo):
     assert demo.after["t2v R@1"] > demo.before["t2v R@1"] + 10
     assert demo.after["order accuracy"] > 75
     assert demo.before["order accuracy"] < 65, "without an adapter a video is a set of frames"
 
 
-def test_clips_and_captions_lie_on_disk(demo):
+def test_clips_and_captions_are_on_disk(demo):
     for split, count in (("train", 160), ("test", 60)):
         folder = demo.settings.output / "clips" / split
         with open(folder / "captions.csv", newline="", encoding="utf-8") as file:
@@ -68,7 +70,7 @@ def test_each_question_has_three_answers_best_first(demo):
         assert all(hit.path in demo.captions for hit in hits)
 
 
-def test_the_command_prints_the_figures_and_the_same_seed_gives_them_again(tmp_path, capsys):
+def test_the_command_prints_figures_that_depend_on_the_seed_only(tmp_path, capsys):
     command = ["demo", "--train-clips", "32", "--test-clips", "10", "--steps", "2", "--seed", "1"]
     printed = []
     for name in ("first", "second"):
@@ -96,11 +98,21 @@ def test_search_answers_over_a_folder_and_reports_what_it_cannot_read(demo, two_
     assert "notes.txt" not in output
 
 
-def test_search_with_a_model_of_ones_own_says_nothing_about_the_tiny_one(two_clips, capsys):
+def test_search_runs_the_text_tower_once(two_clips):
+    model, calls = enable_video(load_tiny_clip()), []
+    model.text_model.register_forward_hook(lambda *_: calls.append("text"))
+    model.vision_model.register_forward_hook(lambda *_: calls.append("videos"))
+    result = search_videos(model, load_tiny_processor(), find_videos(two_clips), ["a star", "a red circle"])
+    assert result.num_videos == 2
+    assert [path.name for path in result.unreadable] == ["broken.mp4"]
+    assert sorted(calls) == ["text", "videos"]
+
+
+def test_search_with_another_model_does_not_mention_the_tiny_one(two_clips, capsys):
     assert main(["demo", "--videos", str(two_clips), "--model", str(TINY_CLIP)]) == 0
     output = capsys.readouterr().out
     assert "coloured shapes only" not in output
-    assert "moves from left to right" in output, "without --query it asks something"
+    assert "moves from left to right" in output, "without --query it has queries of its own"
 
 
 def test_search_without_videos_is_an_error(tmp_path, capsys):
@@ -136,7 +148,7 @@ def test_an_adapter_of_another_clip_is_an_error(demo, two_clips, tmp_path_factor
         (["--split", "train"], "argument --split: invalid choice: 'train'"),
     ],
 )
-def test_options_without_effect_are_argument_mistakes(command, message, capsys):
+def test_options_without_effect_are_errors(command, message, capsys):
     with pytest.raises(SystemExit) as exit_info:
         main(["demo", *command])
     assert exit_info.value.code == 2

@@ -9,7 +9,7 @@ from mv_peft.retrieval import ranks, recall_at, retrieval_metrics
 
 
 def embed(clips):
-    """The similarity of held-out captions with one still each: a frame, or a long exposure of an event."""
+    """Return the similarity of held-out captions and stills, which are frames, or long exposures of events."""
     processor, model = load_tiny_processor(), load_tiny_clip().eval()
     renderings = [render_clip(clip, num_frames=12, size=32) for clip in clips]
     stills = [
@@ -29,7 +29,7 @@ def test_the_folder_is_small():
     assert sum(path.stat().st_size for path in TINY_CLIP.iterdir()) < 2_500_000
 
 
-def test_text_is_pooled_at_the_end_token_wherever_it_stands():
+def test_text_is_pooled_at_the_end_token_wherever_it_is():
     model, processor = load_tiny_clip().eval(), load_tiny_processor()
     # Transformers takes an end token of id 2 for a mistake of old checkpoints, and pools at the largest id instead.
     assert model.config.text_config.eos_token_id == processor.tokenizer.eos_token_id != 2

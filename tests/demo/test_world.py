@@ -28,13 +28,13 @@ def with_twins(split):
 
 
 def redness(frames):
-    """How much redder than the ground each pixel is: (frames, height, width)."""
+    """Return how much redder than the ground each pixel is, (frames, height, width)."""
     red, green, _ = np.moveaxis(frames.astype(float), -1, 0)
     return np.clip(red - green - 30, 0, None)
 
 
 def centre_x(frames):
-    """Where the red object stands in each frame, 0 at the left edge and 1 at the right one."""
+    """Return the position of the red object in each frame, from 0 at the left edge to 1 at the right edge."""
     columns = redness(frames).sum(axis=1)
     return columns @ np.linspace(0, 1, columns.shape[1]) / columns.sum(axis=1)
 
@@ -102,7 +102,7 @@ def test_pairs_are_twins_drawn_by_seed_without_repetition():
     assert len(set(captions)) == len(captions)
 
 
-def test_more_pairs_than_captions_come_round_again():
+def test_captions_are_repeated_only_after_all_have_been_drawn():
     num_captions = sum(len(clips) for clips in scenarios("validation").values())
     pairs = sample_pairs("validation", num_captions + 1, seed=0)
     assert len({frozenset(clip.caption for clip in pair) for pair in pairs}) == num_captions
@@ -116,7 +116,7 @@ def test_the_same_clip_has_the_same_pixels_and_another_seed_has_others():
     assert not np.array_equal(frames, render_clip(MOVE.twin(8).twin(8), num_frames=6, size=48))
 
 
-def test_sizes_show_the_same_picture():
+def test_all_image_sizes_show_the_same_scene():
     large, small = render_clip(MOVE, 4, size=128).astype(float), render_clip(MOVE, 4, size=32).astype(float)
     shrunk = large.reshape(4, 32, 4, 32, 4, 3).mean(axis=(2, 4))
     assert np.abs(shrunk - small).mean() < 1.0
@@ -134,7 +134,7 @@ def test_left_to_right_goes_to_the_right_and_its_twin_to_the_left(seed):
     assert x[-1] < 0.35
 
 
-def test_what_appears_grows_and_turns_is_seen():
+def test_appearing_growing_and_turning_can_be_seen():
     area = {
         name: redness(render_clip(Clip("circle", "snow", start, end, seed=1), 12, size=48)).sum(axis=(1, 2))
         for name, start, end in (
@@ -149,13 +149,13 @@ def test_what_appears_grows_and_turns_is_seen():
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_all_shapes_have_the_area_of_the_disc_that_sizes_name(shape):
+def test_all_shapes_have_the_area_of_a_disc_of_their_size(shape):
     look = Look("red", place="middle", size="large")
     share = (redness(render_clip(Clip(shape, "slate", look, look, seed=2), 1, size=256)) > 0).mean()
     assert share == pytest.approx(np.pi * SIZES["large"] ** 2, rel=0.2)  # each clip stretches sizes a little
 
 
-def test_a_long_exposure_shows_the_end_clearer_than_the_beginning():
+def test_a_long_exposure_shows_the_end_more_clearly_than_the_beginning():
     left, right = (
         redness(long_exposure(render_clip(MOVE, 12, size=48))[None])[0][:, half].sum()
         for half in (slice(24), slice(24, 48))

@@ -1,4 +1,4 @@
-"""Clips that carry their frame numbers in the picture, in every container and coding that the reader must survive."""
+"""Clips whose images show their frame numbers, in every container and coding that the reader must handle."""
 
 import struct
 from fractions import Fraction
@@ -10,14 +10,14 @@ NUM_BITS = 8
 
 
 def paint(number, height=48, width=128):
-    """A picture with `number` as eight vertical bars, black and white, the highest bit first."""
+    """Return an image that shows `number` as eight black or white vertical bars, the highest bit first."""
     bits = [number >> bit & 1 for bit in reversed(range(NUM_BITS))]
     bars = np.array(bits, dtype=np.uint8)[np.arange(width) * NUM_BITS // width] * 219 + 16
     return np.broadcast_to(bars[None, :, None], (height, width, 3)).copy()
 
 
 def read_numbers(frames):
-    """The numbers painted into frames (frames, height, width, 3)."""
+    """Return the numbers that frames (frames, height, width, 3) show."""
     width = frames.shape[2]
     centres = (np.arange(NUM_BITS) * 2 + 1) * width // (2 * NUM_BITS)
     bits = frames[:, frames.shape[1] // 2, centres, 1] > 127
@@ -37,7 +37,7 @@ def encode(
     muxing=None,
     metadata=None,
 ):
-    """Write a clip of 25 frames a second; `ticks` are its times in frames, `muxing` the container's options."""
+    """Write a clip of 25 frames a second; `ticks` are the times of its frames, `muxing` container options."""
     with av.open(str(path), "w", options=muxing or {}) as container:
         container.metadata.update(metadata or {})
         stream = container.add_stream(codec, rate=25)
@@ -55,7 +55,7 @@ def encode(
 
 
 def find_box(data, name, start=0, end=None):
-    """(offset, size) of an MP4 box below the given span, looking into the containers on the way to `name`."""
+    """Return (offset, size) of the MP4 box `name` within a span, searching inside the containers that lead to it."""
     offset, end = start, len(data) if end is None else end
     while offset + 8 <= end:
         size, kind = struct.unpack(">I4s", data[offset : offset + 8])
@@ -84,7 +84,7 @@ def set_edit_list(path, entries):
 
 
 def set_rotation(path, degrees):
-    """Have an MP4 shown turned clockwise, as a phone held upright does."""
+    """Mark an MP4 to be shown turned clockwise, as a phone held upright does."""
     data = bytearray(path.read_bytes())
     offset, _ = find_box(data, b"tkhd")
     cos, sin = {90: (0, 1), 180: (-1, 0), 270: (0, -1)}[degrees]
@@ -95,7 +95,7 @@ def set_rotation(path, degrees):
 
 
 def cut_start(path, packets):
-    """Take packets of 188 bytes out of an MPEG-TS, after the three that say what is in it."""
+    """Remove packets of 188 bytes from an MPEG-TS, after the three that describe its content."""
     data = path.read_bytes()
     path.write_bytes(data[: 3 * 188] + data[(3 + packets) * 188 :])
     return path
@@ -110,7 +110,7 @@ def set_metadata(path, title):
 
 
 def encode_audio(path, cover=False):
-    """A second of silence, with a picture of what it comes from if asked for."""
+    """Write a second of silence, with cover art if that is asked for."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("aac", rate=8000)
         if cover:

@@ -9,20 +9,20 @@ from .clips import HOSTILE, encode
 
 @pytest.fixture(scope="session")
 def hostile(tmp_path_factory):
-    """Path of a clip of HOSTILE by name, written when first asked for."""
+    """Return the path of a clip of HOSTILE by name, which is written the first time."""
     folder = tmp_path_factory.mktemp("hostile")
     return functools.cache(lambda name: HOSTILE[name](folder / name))
 
 
 @pytest.fixture(scope="session")
 def clip(tmp_path_factory):
-    """An ordinary clip: 60 frames, H.264 with B-frames, a key frame every ten."""
+    """An ordinary clip of 60 frames, H.264 with B-frames and a key frame every ten."""
     return encode(tmp_path_factory.mktemp("clip") / "clip.mp4")
 
 
 @pytest.fixture(scope="session")
 def decode_in_order():
-    """The reference: all frames of a file as FFmpeg gives them, one after the other."""
+    """Return all frames of a file in the order in which FFmpeg gives them, as the reference."""
 
     @functools.cache
     def decode(path):

@@ -84,7 +84,7 @@ def test_an_address_is_not_opened():
         read_frames("http://192.0.2.1/video.mp4")
 
 
-def test_a_file_readable_in_part_gives_what_it_has(tmp_path):
+def test_a_partly_readable_file_gives_its_readable_frames(tmp_path):
     path = encode(tmp_path / "clip.mp4", muxing={"movflags": "faststart"})
     data = path.read_bytes()
     offset, size = find_box(data, b"mdat")
@@ -114,7 +114,7 @@ def test_damaged_packets_are_skipped_and_counted(position, tmp_path):
     assert numbers[-1] == 59
 
 
-def test_a_disk_that_fails_half_way_gives_what_was_read(clip, monkeypatch):
+def test_a_disk_that_fails_halfway_gives_what_was_read(clip, monkeypatch):
     demux = pyav._demux
 
     def fail_after_thirty(container, stream):
@@ -148,7 +148,7 @@ def test_any_damage_gives_frames_or_the_error(name, hostile, tmp_path):
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="counts what Linux lists under /proc")
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_thousand_opens_leave_nothing_behind(backend, clip, tmp_path):
+def test_a_thousand_reads_leave_nothing_open(backend, clip, tmp_path):
     if backend == "decord":
         pytest.importorskip("mv_peft.video.decord")
     bad = make_truncated(tmp_path / "bad.mp4")

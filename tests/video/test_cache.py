@@ -122,7 +122,7 @@ def test_a_cache_of_version_0_1_0_is_read_and_continued(folder, tmp_path):
     assert build(folder, tmp_path / "c").num_present == 3
 
 
-def test_other_rules(folder, tmp_path, monkeypatch):
+def test_a_cache_of_another_rule(folder, tmp_path, monkeypatch):
     build(folder, tmp_path / "c", settings=CacheSettings(frame_sampling="uniform", max_frames=5))
     monkeypatch.setattr("mv_peft.video.cache.read.read_frames", no_decoding)
     got = VideoCache(tmp_path / "c").read_frames(folder / "sub" / "lång.mp4", 5, "uniform")
@@ -154,7 +154,7 @@ def test_a_changed_file_is_decoded_again(tmp_path):
     assert build(tmp_path, tmp_path / "cache", retry=True).num_cached == 1
 
 
-def test_opened_for_videos_wherever_they_are(folder, cache, tmp_path):
+def test_a_cache_opens_for_videos_that_have_moved(folder, cache, tmp_path):
     clip, moved = folder / "one.mp4", tmp_path / "moved"
     assert VideoCache.holding(cache.folder, [clip, tmp_path / "gone.mp4"], videos=tmp_path).videos == folder
     shutil.copytree(folder, moved, copy_function=shutil.copy2)
@@ -278,7 +278,7 @@ def test_pickled_without_its_data(cache, folder):
     assert len(pickle.dumps(cache)) < 10_000
 
 
-def test_mistakes_are_named(folder, cache, tmp_path):
+def test_errors_name_the_mistake(folder, cache, tmp_path):
     with pytest.raises(CacheError, match="holds no frame cache. Create one with `mv-peft cache`"):
         VideoCache(tmp_path)
     with pytest.raises(CacheError, match="Choose another folder for these settings"):

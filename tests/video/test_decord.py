@@ -43,7 +43,7 @@ def test_decord_gives_the_frames_that_pyav_gives(name, hostile, decode_in_order)
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_decord_refuses_what_it_gets_wrong(name, hostile):
+def test_decord_refuses_what_it_decodes_wrongly(name, hostile):
     with pytest.raises(VideoDecodeError, match=f"{REFUSED[name]}.*Use `backend='pyav'`"):
         read_frames(hostile(name), backend="decord")
 
@@ -54,7 +54,7 @@ def test_decord_scales_and_takes_moments(clip):
     assert read_numbers(video.frames).tolist() == [25, 30]
 
 
-def test_decord_does_not_mind_the_bridge_that_is_set(clip):
+def test_decord_works_with_any_bridge(clip):
     bridge = decord.decord.bridge
     expected = read_frames(clip, 3, "uniform", backend="decord").frames
     bridge.set_bridge("torch")
@@ -64,7 +64,7 @@ def test_decord_does_not_mind_the_bridge_that_is_set(clip):
         bridge.reset_bridge()
 
 
-def test_without_decord_the_rest_works_and_its_absence_is_said(clip):
+def test_without_decord_the_rest_works_and_the_error_names_it(clip):
     program = f"""
 import sys
 sys.modules["decord"] = None

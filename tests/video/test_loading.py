@@ -12,14 +12,14 @@ from .clips import encode, read_numbers
 
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory):
-    """Clips of 3, 4, 5 ... frames, the third of them bad."""
+    """Clips of 3 to 8 frames, of which the third is unreadable."""
     folder = tmp_path_factory.mktemp("many")
     paths = [encode(folder / f"{n}.mp4", num_frames=n) for n in range(3, 9)]
     paths[2].write_bytes(b"not a video")
     return paths
 
 
-def test_skipping_counts_reports_and_keeps_the_pairs(paths, caplog):
+def test_skipped_files_are_counted_reported_and_keep_their_positions(paths, caplog):
     with caplog.at_level(logging.WARNING, logger="mv_peft"):
         loaded = load_videos(paths, on_error="skip", read=functools.partial(read_frames, frame_sampling="uniform"))
     assert [video and len(video) for video in loaded.videos] == [3, 4, None, 6, 7, 8]

@@ -11,7 +11,7 @@ SCANNED = {"edit_twice.mp4", "intra_refresh.mp4", "h264_b_frames.avi", "mpeg2.mp
 
 @pytest.fixture
 def scans(monkeypatch):
-    """The files that were decoded from their beginning."""
+    """Record the files that were decoded from their beginning."""
     scanned, read_sequentially = [], pyav._read_sequentially
     monkeypatch.setattr(
         pyav, "_read_sequentially", lambda path, *rest: scanned.append(path) or read_sequentially(path, *rest)
@@ -20,7 +20,7 @@ def scans(monkeypatch):
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_frames_asked_for_are_frames_got(name, hostile, decode_in_order, scans):
+def test_the_requested_frames_are_returned(name, hostile, decode_in_order, scans):
     path = hostile(name)
     everything = decode_in_order(path)
     assert name == "one_frame.mp4" or len(np.unique(everything, axis=0)) > 20
@@ -69,7 +69,7 @@ def test_one_frame_a_second_of_a_variable_rate(hostile):
 
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])
-def test_pictures_stand_upright(degrees, tmp_path):
+def test_images_are_upright(degrees, tmp_path):
     path = set_rotation(encode(tmp_path / "phone.mp4", num_frames=3, bframes=0), degrees)
     turned = read_frames(path, frame_sampling="uniform").frames
     assert turned.shape[1:3] == ((48, 128) if degrees == 180 else (128, 48))
@@ -113,7 +113,7 @@ def test_a_change_of_size_is_scaled_to_the_first(tmp_path):
     assert len(frames) > 20
 
 
-def test_a_name_with_a_colon_is_no_protocol(tmp_path, monkeypatch):
+def test_a_name_with_a_colon_is_not_taken_for_a_protocol(tmp_path, monkeypatch):
     encode(tmp_path / "clip.mp4", num_frames=2).rename(tmp_path / "http:clip.mp4")
     monkeypatch.chdir(tmp_path)
     assert len(read_frames("http:clip.mp4", frame_sampling="uniform")) == 2
@@ -133,7 +133,7 @@ def test_short_side_scales_in_the_decoder(clip):
         ({"frame_sampling": "random"}, "Unknown frame_sampling 'random'"),
     ],
 )
-def test_senseless_arguments_are_refused_before_opening(arguments, message):
+def test_invalid_arguments_are_refused_before_opening(arguments, message):
     with pytest.raises(ValueError, match=message):
         read_frames("no such file.mp4", **arguments)
 
@@ -146,7 +146,7 @@ def test_frames_check_their_shapes():
         VideoFrames(frames, np.zeros(2))
 
 
-def test_frames_print_shapes_not_pixels(clip):
+def test_repr_shows_shapes_instead_of_pixels(clip):
     assert (
         repr(read_frames(clip, 2, "uniform")) == "VideoFrames(frames: uint8 (2, 48, 128, 3), pts_seconds: 0.000..1.200)"
     )

@@ -39,7 +39,7 @@ def test_uniform_is_even(num_available, num_frames):
 
 
 @given(times, st.integers(1, 40), st.sampled_from(SAMPLINGS), st.none() | moments)
-def test_any_sampling_is_ascending_in_range_and_complete(pts_seconds, num_frames, sampling, moment):
+def test_any_frame_sampling_is_ascending_in_range_and_complete(pts_seconds, num_frames, sampling, moment):
     start, end = moment or (None, None)
     chosen = sample_frames(pts_seconds, num_frames, sampling, start_seconds=start, end_seconds=end)
     assert (np.diff(chosen) > 0).all()
@@ -96,6 +96,6 @@ def test_one_frame_a_second_shows_a_still_once():
         ({"end_seconds": float("nan")}, r"`end_seconds` must be later than 0.0 .*, got nan"),
     ],
 )
-def test_senseless_arguments_are_refused(arguments, message):
+def test_invalid_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         sample_frames(np.arange(10.0), **{"max_frames": 3, **arguments})
