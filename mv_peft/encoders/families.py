@@ -248,7 +248,7 @@ def embedding_dim(model: nn.Module) -> int:
 
 
 def register_family(family: DualEncoder) -> None:
-    """Add a family to the table, or replaces the row of the same `model_type`."""
+    """Add a family to the table, or replace the row of the same `model_type`."""
     FAMILIES[family.model_type] = family
 
 

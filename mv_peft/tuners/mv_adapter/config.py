@@ -44,7 +44,7 @@ class MVAdapterConfig(LayerTunerConfig):
         tying_position: What the tied scale multiplies: "down_in", "down_out", "up_in" or "up_out".
         factor_dim: Length of the factor that a tied pair shares.
         tying_init: "identity" starts the tied scales at 1; "paper", as published, random around 0, which was behind by
-            two to four points of R@1 on rendered clips (`benchmarks/README.md`).
+            two to four points of R@1 on rendered clips (`docs/results/shapes.md`).
         position_init_std: Standard deviation of the learned positions at the start.
         pre_norm: A LayerNorm on the adapters' input.
         layers_to_transform: Which layers get an adapter: None for all, a layer, or a list; per tower.
