@@ -71,7 +71,7 @@ class RetrievalEmbeddings:
 
     @classmethod
     def load(cls, folder: str | os.PathLike) -> RetrievalEmbeddings:
-        """Reads what `save` wrote; nothing is unpickled.
+        """Read what `save` wrote; nothing is unpickled.
 
         Raises:
             CheckpointError: The folder does not hold both files of one set.

@@ -23,7 +23,7 @@ _MARK = "complete"
 
 
 class MarkCheckpoints(TrainerCallback):
-    """Mark the checkpoints that all processes have written to the end."""
+    """Callback that marks the checkpoints that all processes have written to the end."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -54,7 +54,7 @@ def _step(checkpoint: Path) -> int:
 
 
 class KeepBest(TrainerCallback):
-    """Save the model whenever it is better than ever before, to a folder that always holds the best so far.
+    """Callback that saves the model whenever it is better than before, to a folder that always holds the best so far.
 
     The last checkpoint is always older than the folder. A training that is killed while the folder changes and then
     resumed therefore comes to the same step again, with the same model.

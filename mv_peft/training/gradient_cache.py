@@ -91,13 +91,13 @@ def _split(batch: Mapping[str, Any], chunk_size: int) -> list[dict[str, Any]]:
 
 
 def _embed(model: nn.Module, chunk: Mapping[str, Any]) -> Tensor:
-    """Captions and videos of a chunk as unit vectors, (2, pairs, dim)."""
+    """Embed the captions and videos of a chunk as unit vectors, (2, pairs, dim)."""
     output = model(**chunk)
     return torch.stack([widened(output.text_embeds), widened(output.image_embeds)])
 
 
 class _RandomState:
-    """Where the random numbers stand, on the CPU and wherever the model is."""
+    """State of the random number generators, on the CPU and on the model's device."""
 
     def __init__(self, model: nn.Module) -> None:
         types = {parameter.device.type for parameter in model.parameters()} - {"cpu"}
@@ -107,7 +107,7 @@ class _RandomState:
 
     @contextmanager
     def restored(self) -> Iterator[None]:
-        """Draw the same numbers again, and afterwards goes on as if nothing had been drawn."""
+        """Draw the same numbers again, and go on afterwards as if nothing had been drawn."""
         with torch.random.fork_rng(self.devices, device_type=self.device_type):
             torch.set_rng_state(self.cpu)
             set_device_states(self.devices, self.states, device_type=self.device_type)

@@ -63,7 +63,7 @@ def _readable(num_bytes: int) -> str:
 def estimate_memory(
     model: nn.Module, pairs: Mapping[str, Tensor], autocast: torch.dtype | None = None
 ) -> MemoryEstimate:
-    """Run pairs forward and counts what the backward would need.
+    """Run pairs forward and count what the backward pass would need.
 
     Args:
         model: As it will be trained, on the device that it will be trained on.
@@ -105,7 +105,7 @@ def estimate_memory(
 
 
 def device_memory(device: torch.device) -> int | None:
-    """Give the bytes of a device that a process may take, whatever is free just now; None where that is not known.
+    """Give the bytes of a device that a process may take, however much is free just now; None where that is not known.
 
     A GPU is one process's; half of the computer's memory is shared by its processes.
     """

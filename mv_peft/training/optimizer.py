@@ -53,7 +53,7 @@ class BertAdam(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:  # type: ignore[override]
-        """Make one step; returns what `closure` does, if it is given to compute gradients."""
+        """Make one step, and return what `closure` returns, if it is given to compute gradients."""
         loss = None
         if closure is not None:
             with torch.enable_grad():

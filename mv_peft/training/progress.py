@@ -1,4 +1,4 @@
-"""One progress bar for a whole training: videos, videos a second, loss, and how well videos are found."""
+"""One progress bar for a whole training: videos, videos a second, loss, and recall."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ProgressBar(TrainerCallback):
     def on_evaluate(
         self, args: Any, state: TrainerState, control: Any, metrics: Mapping[str, float], **kwargs: Any
     ) -> None:
-        """Show how well videos are found, and says so in the log."""
+        """Show how well videos are found, and write it to the log."""
         if self.metric is None or not state.is_world_process_zero:
             return
         figure = f"{metrics[f'eval_{self.metric}']:.1f}"

@@ -1,4 +1,4 @@
-"""One training, from what it is going to do to what it has written."""
+"""A whole training: the plan, the steps, and what is written at the end."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class TrainPlan:
 
 @dataclass(frozen=True)
 class TrainOutcome:
-    """What a training has come to.
+    """The outcome of a training.
 
     Attributes:
         best_step: The step after which the best adapter was saved.
@@ -93,13 +93,13 @@ class TrainOutcome:
 
 
 class TrainingRun:
-    """Trains a CLIP that takes videos, keeps what is best on the validation videos, and writes it down.
+    """Training of a dual encoder that takes videos; the adapter that is best on the validation videos is kept.
 
     On the same machine and number of processes the same run gives the same adapter, to the bit, whether it was
     interrupted or not.
 
     Args:
-        model: An adapted CLIP, or one to which `enable_video` has been applied.
+        model: An adapted dual encoder, or one to which `enable_video` has been applied.
         processor: Its processor.
         train: Videos to train on, all of them there.
         validation: Videos to choose the best adapter on.
@@ -166,7 +166,7 @@ class TrainingRun:
         arguments.chunk_size = self.plan.chunk_size if self.plan.chunk_size < share else None
 
     def execute(self) -> TrainOutcome:
-        """Trains, and writes adapter, processor, figures, curve and record into `settings.output`.
+        """Train, and write adapter, processor, metrics, curve and record into `settings.output`.
 
         Raises:
             TrainingError: If a loss or a gradient is not a number.
@@ -209,11 +209,11 @@ class TrainingRun:
 
     @property
     def draws_curve(self) -> bool:
-        """Whether there will be a `curve.png`: matplotlib is an extra."""
+        """Tell whether there will be a `curve.png`: matplotlib is an extra."""
         return can_draw()
 
     def describe_recipe(self) -> str:
-        """Optimizer, rates and schedule, in words."""
+        """Describe the optimizer, the rates and the schedule in words."""
         arguments = self.trainer.args
         recipe = arguments.resolved_recipe()
         optimizer = recipe.optimizer(recipe.parameter_groups(self.trainer.model))
@@ -262,7 +262,7 @@ class TrainingRun:
         )
 
     def _longest_pair(self) -> dict[str, torch.Tensor]:
-        """A pair with as many frames and tokens as there may be, for nothing but its size."""
+        """Make a pair with as many frames and tokens as there may be, to measure its size."""
         config = self.trainer.model.config
         side, positions = config.vision_config.image_size, config.text_config.max_position_embeddings
         tokens = torch.zeros(1, min(self.processor.max_text_tokens, positions), dtype=torch.long)

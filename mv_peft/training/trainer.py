@@ -94,13 +94,13 @@ class RetrievalTrainer(Trainer):
         return super().train(str(checkpoint) if checkpoint else resume_from_checkpoint, **kwargs)
 
     def create_optimizer(self, model: nn.Module | None = None) -> Optimizer:
-        """The recipe's optimizer."""
+        """Return the recipe's optimizer."""
         if self.optimizer is None:
             self.optimizer = self.args.resolved_recipe().create_optimizer(self.model if model is None else model)
         return self.optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LRScheduler:
-        """The recipe's schedule."""
+        """Return the recipe's schedule."""
         if self.lr_scheduler is None:
             recipe = self.args.resolved_recipe()
             self.lr_scheduler = recipe.create_schedule(optimizer or self.optimizer, num_training_steps)
@@ -114,7 +114,7 @@ class RetrievalTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """The contrastive loss of the joint batch of all processes."""
+        """Compute the contrastive loss of the joint batch of all processes."""
         outputs = model(**inputs)
         loss = self._pair_loss(outputs.text_embeds, outputs.image_embeds)
         return (loss, outputs) if return_outputs else loss
@@ -153,7 +153,7 @@ class RetrievalTrainer(Trainer):
         return pair_loss(self.model)
 
     def not_a_number(self, what: str, value: Tensor) -> TrainingError:
-        """The error that ends the training; every process must come here, since all name their videos."""
+        """Return the error that ends the training; every process must come here, since all name their videos."""
         names = some_of(map(repr, gather_object(self._video_ids))) or "unknown"
         return TrainingError(
             f"The {what} is {float(value)} at step {self.state.global_step + 1}. The batch's videos: {names}. "
@@ -181,12 +181,12 @@ class RetrievalTrainer(Trainer):
         return metrics
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
-        """None: Transformers' estimate counts tokens of text."""
+        """Return None, because Transformers' estimate counts tokens of text."""
         return 0
 
 
 class _StopAtBadGradients(TrainerCallback):
-    """Ends the training before a gradient that is not a number reaches the weights."""
+    """Callback that ends the training before a gradient that is not a number reaches the weights."""
 
     def __init__(self, trainer: RetrievalTrainer) -> None:
         self.trainer = trainer
@@ -200,7 +200,7 @@ class _StopAtBadGradients(TrainerCallback):
 
 
 class _TellEpoch(TrainerCallback):
-    """Tells the data set which epoch begins: behind a sampler that skips or shares batches accelerate does not."""
+    """Callback that tells the data set which epoch begins; accelerate does not if the sampler skips or shares batches."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
@@ -211,7 +211,7 @@ class _TellEpoch(TrainerCallback):
 
 
 class _MeasureTheEnd(TrainerCallback):
-    """Asks for an evaluation after the last step, as early versions 5 of Transformers do not."""
+    """Callback that asks for an evaluation after the last step, as early versions 5 of Transformers do not."""
 
     def on_step_end(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         if args.eval_strategy == "steps" and state.global_step >= state.max_steps:
