@@ -200,7 +200,7 @@ class _StopAtBadGradients(TrainerCallback):
 
 
 class _TellEpoch(TrainerCallback):
-    """Callback that tells the data set which epoch begins; accelerate does not if the sampler skips or shares batches."""
+    """Callback that tells the data set which epoch begins; accelerate does not if a sampler skips or shares batches."""
 
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
