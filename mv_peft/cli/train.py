@@ -19,6 +19,7 @@ from transformers.integrations import get_available_reporting_integrations
 from ..data import BENCHMARKS, CaptionedVideos
 from ..data.custom import CUSTOM
 from ..encoders import MVProcessor, enable_video, load_base_model
+from ..encoders.families import DualEncoder
 from ..errors import VideoDecodeError
 from ..runs.facts import base_facts
 from ..training import RunFacts, TrainingRun, TrainSettings
@@ -144,11 +145,11 @@ def _method(args: argparse.Namespace, clip: PreTrainedModel) -> tuple[PeftConfig
         except TypeError as error:  # a field that the configuration does not have
             args.refuse(f"'{args.method}' cannot be set up so: {error}. Correct `--set`.")
         limits |= given
-    positions = clip.config.text_config.max_position_embeddings
-    if limits["max_text_tokens"] > positions:
+    most = DualEncoder.of(clip).max_text_tokens(clip.config.text_config)
+    if limits["max_text_tokens"] > most:
         args.refuse(
-            f"'{args.model}' takes captions of at most {positions} tokens, got {limits['max_text_tokens']}. "
-            f"Give `--max-text-tokens {positions}`."
+            f"'{args.model}' takes captions of at most {most} tokens, got {limits['max_text_tokens']}. "
+            f"Give `--max-text-tokens {most}`."
         )
     return config, limits["max_frames"], limits["max_text_tokens"]
 

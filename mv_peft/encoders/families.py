@@ -72,6 +72,7 @@ class Tower:
         norms: LayerNorms outside the layers, relative to the tower.
         class_token: Whether the first token stands for the whole input ([CLS]). Only the vision tower's matters.
         causal: Whether a token sees only itself and the tokens before it.
+        positions_after_padding: Whether positions are counted from behind the id of the padding token, as RoBERTa does.
     """
 
     root: str
@@ -80,6 +81,7 @@ class Tower:
     norms: tuple[str, ...] = ()
     class_token: bool = False
     causal: bool = False
+    positions_after_padding: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +114,11 @@ class DualEncoder:
     def tower(self, name: TowerName) -> Tower:
         """The row's tower of that name."""
         return self.vision if name == "vision" else self.text
+
+    def max_text_tokens(self, text_config: Any) -> int:
+        """The most tokens of a caption, by the configuration of the text tower."""
+        positions: int = text_config.max_position_embeddings
+        return positions - text_config.pad_token_id - 1 if self.text.positions_after_padding else positions
 
     @staticmethod
     def of(model: nn.Module) -> DualEncoder:
@@ -340,6 +347,7 @@ for _family in (
             layers="roberta.encoder.layers",
             layer=_BERT_LAYER,
             norms=("roberta.embeddings.LayerNorm", "pre_LN"),
+            positions_after_padding=True,
         ),
     ),
 ):

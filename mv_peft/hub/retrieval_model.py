@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ..encoders import MVProcessor
+from ..encoders.families import DualEncoder
 from ..encoders.loading import HubOptions, load_base_model
 from ..encoders.video_input import enable_video
 from ..errors import CheckpointError
@@ -54,7 +55,7 @@ def load_retrieval_model(
         model = build_model(found, base, "default", is_trainable=False)
     settings: dict[str, object] = {}
     if not _has_video_processor(Path(name)):
-        positions = base_model.config.text_config.max_position_embeddings
+        positions = DualEncoder.of(base_model).max_text_tokens(base_model.config.text_config)
         tokens = min(positions, positions if max_text_tokens is None else max_text_tokens)
         settings = {"max_frames": max_frames, "max_text_tokens": tokens, "frame_sampling": frame_sampling}
     if found is not None:

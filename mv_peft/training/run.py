@@ -17,6 +17,7 @@ from torch import nn
 
 from ..data import VideoCaptionDataset, VideoRecord
 from ..encoders import MVProcessor
+from ..encoders.families import DualEncoder
 from ..retrieval import RetrievalResult, evaluate_retrieval
 from ..runs.facts import adapter_facts, versions
 from ..runs.files import CURVE_FILE, METRICS_FILE
@@ -264,8 +265,11 @@ class TrainingRun:
     def _longest_pair(self) -> dict[str, torch.Tensor]:
         """Make a pair with as many frames and tokens as there may be, to measure its size."""
         config = self.trainer.model.config
-        side, positions = config.vision_config.image_size, config.text_config.max_position_embeddings
-        tokens = torch.zeros(1, min(self.processor.max_text_tokens, positions), dtype=torch.long)
+        side, family = config.vision_config.image_size, DualEncoder.of_config(config)
+        length = family.max_text_tokens(config.text_config)
+        if family.padding == "longest":
+            length = min(length, self.processor.max_text_tokens)
+        tokens = torch.zeros(1, length, dtype=torch.long)
         tokens[0, -1] = config.text_config.eos_token_id
         frames = self.processor.max_frames
         pair = {

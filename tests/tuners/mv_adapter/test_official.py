@@ -372,7 +372,6 @@ def test_an_adapter_without_values():
         official_state_dict(model)
 
 
-@pytest.mark.xfail(raises=TypeError, reason="the tuners do not ask the table of encoders yet")
 def test_other_families_have_no_official_checkpoints():
     model = get_peft_model(tiny_model("metaclip_2"), adapter_config())
     with pytest.raises(ValueError, match=r"has CLIP only, and this MV-Adapter is in a MetaClip2Model \(MetaCLIP 2\)"):
