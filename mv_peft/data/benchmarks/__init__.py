@@ -1,6 +1,6 @@
 """The benchmarks, one file each with everything that is published about it.
 
-Importing its file registers a benchmark, so a new one needs one more line here.
+Importing its file registers a benchmark, so a new one needs one more line here, in alphabetical order.
 """
 
 from .activitynet import ACTIVITYNET as ACTIVITYNET
