@@ -1,4 +1,4 @@
-"""`python -m mv_peft` is `mv-peft`."""
+"""Entry point of `python -m mv_peft`, which is the same as `mv-peft`."""
 
 from .cli.main import main
 

@@ -1,4 +1,4 @@
-"""One owner for each fact about the package, and a wheel that holds what it needs and nothing else."""
+"""Each fact about the package has one owner, and the wheel holds all that it needs and nothing else."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def imported_by(folder: Path) -> set[str]:
     return found - set(sys.stdlib_module_names) - {"mv_peft"}
 
 
-def test_setup_cfg_says_how_it_is_checked_and_pyproject_what_it_is():
+def test_setup_cfg_holds_the_checks_and_pyproject_the_package():
     checks = configparser.ConfigParser()
     checks.read(ROOT / "setup.cfg", encoding="utf-8")
     sections = {section.split("-")[0] for section in checks.sections()}
@@ -61,7 +61,7 @@ def test_setup_cfg_says_how_it_is_checked_and_pyproject_what_it_is():
 
 
 def test_the_version_has_one_owner():
-    """And one that setuptools reads without importing torch: a plain string."""
+    """It is a plain string, which setuptools reads without importing the package."""
     assert "version" not in PROJECT
     assert PYPROJECT["tool"]["setuptools"]["dynamic"] == {"version": {"attr": "mv_peft.__version__"}}
     tree = ast.parse((ROOT / "mv_peft" / "__init__.py").read_text(encoding="utf-8"))
@@ -125,13 +125,13 @@ def test_distributions_hold_the_whole_package_and_nothing_else(distributions, ki
         for path in (ROOT / "mv_peft").rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    assert {"mv_peft/py.typed", "mv_peft/demo/tiny_clip/model.safetensors"} <= package
+    assert {"mv_peft/py.typed", "mv_peft/hub/__init__.pyi", "mv_peft/demo/tiny_clip/model.safetensors"} <= package
     files = distributions[kind]
     assert {path for path in files if path.startswith("mv_peft/")} == package
     assert not {path for path in files if path.startswith(("tests", "benchmarks", "notebooks"))}
 
 
-def test_the_licence_travels_along(distributions):
+def test_distributions_hold_the_licence(distributions):
     assert f"mv_peft-{mv_peft.__version__}.dist-info/licenses/LICENSE" in distributions["wheel"]
     assert {"LICENSE", "CHANGELOG.md", "CITATION.cff", "pyproject.toml"} <= distributions["sdist"]
     assert "License-Expression: Apache-2.0" in distributions["metadata"]

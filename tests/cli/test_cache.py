@@ -1,4 +1,4 @@
-"""`mv-peft cache`: made, gone on with, verified, and what it says of videos that give no frames."""
+"""`mv-peft cache`: building, continuing and verifying a cache, and reporting videos that give no frames."""
 
 import pytest
 
@@ -13,7 +13,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_made_and_verified(folder, capsys):
+def test_a_cache_is_built_continued_and_verified(folder, capsys):
     out = folder / "cache"
     assert main(["cache", "--videos", str(folder), "--out", str(out), "--format", "jpeg"]) == 0
     assert f"1 videos cached in '{out}', 0 were there; 0 wrong." in capsys.readouterr().out
@@ -50,6 +50,6 @@ def test_mistakes_in_the_options(tmp_path, capsys, options, message):
     assert message in capsys.readouterr().err
 
 
-def test_no_cache(tmp_path, capsys):
+def test_a_folder_without_a_cache_is_an_error(tmp_path, capsys):
     assert main(["cache", "--out", str(tmp_path), "--verify"]) == 1
     assert "holds no frame cache" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""`mv-peft convert`, both ways: to the bit, and with nothing left behind when it fails."""
+"""`mv-peft convert` in both directions: exact to the bit, and leaving nothing behind when it fails."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_an_adapter_saved_by_peft(convert, adapter, state):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_stays(convert, tmp_path, dtype):
+def test_half_precision_is_kept(convert, tmp_path, dtype):
     state = random_state(MVAdapterConfig(**SETTINGS), dtype)
     save_file(state | {"clip.logit_scale": torch.tensor(4.6)}, tmp_path / "half.safetensors")
     assert convert("half.safetensors", *SET, "--output", "adapter")[0] == 0
@@ -147,7 +147,7 @@ def test_mixed_precision_becomes_float32(convert, state, tmp_path):
     assert same(torch.load("back.pth", weights_only=True), {key: value.float() for key, value in state.items()})
 
 
-def test_the_weights_of_clip_are_never_made(checkpoint, clip_folder):
+def test_the_weights_of_clip_are_never_created(checkpoint, clip_folder):
     model, _ = conversion.adapter_from_official(checkpoint, str(clip_folder), MVAdapterConfig(**SETTINGS))
     for name, parameter in model.named_parameters():
         assert parameter.is_meta != ("mv_adapter" in name), name
@@ -234,7 +234,7 @@ def test_a_configuration_that_does_not_fit_the_model(convert, checkpoint):
     assert refused(result, "`tying_layers` = 3 exceeds the model's 3 vision and 2 text layers")
 
 
-def test_models_that_are_no_clip(convert, checkpoint, tmp_path):
+def test_models_other_than_clip_are_refused(convert, checkpoint, tmp_path):
     (tmp_path / "bert").mkdir()
     (tmp_path / "bert" / "config.json").write_text('{"model_type": "bert"}')
     arguments = [checkpoint, *SET, "--output", "adapter"]
@@ -243,7 +243,7 @@ def test_models_that_are_no_clip(convert, checkpoint, tmp_path):
 
 
 @pytest.mark.parametrize("direction", ["from official", "to official"])
-def test_what_is_there_is_kept_unless_overwrite(convert, checkpoint, adapter, tmp_path, direction):
+def test_an_existing_output_is_kept_without_overwrite(convert, checkpoint, adapter, tmp_path, direction):
     if direction == "from official":
         arguments, output = [checkpoint, *SET], tmp_path / "output"
         output.mkdir()
@@ -290,7 +290,7 @@ def test_a_full_disk_leaves_nothing_behind(convert, checkpoint, adapter, tmp_pat
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_folders_that_hold_no_mv_adapter(convert, adapter, tmp_path):
+def test_folders_without_an_mv_adapter_are_refused(convert, adapter, tmp_path):
     arguments = ["--to-official", "--output", "back.pth"]
     assert refused(convert(tmp_path / "clip", *arguments), r"clip' is no adapter folder: it has no adapter_config.json")
     assert refused(convert(tmp_path / "none", *arguments), r"none' is no adapter folder")

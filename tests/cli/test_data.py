@@ -1,4 +1,4 @@
-"""`mv-peft data check`: the table, what stands below it, and the exit code."""
+"""`mv-peft data check`: the table, the remarks below it, and the exit code."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_one_split_without_reading(msvd, capsys):
     assert table[1].split() == ["test", "3", "1", "1", "0", "-", "-", "0", "of", "over", "1", "words"]
 
 
-def test_own_data_and_threads(msvd, capsys):
+def test_custom_data_and_threads(msvd, capsys):
     (msvd / "own.csv").write_text("video,caption\na_0_1,one\nb_0_1,two\n")
     assert main(["data", "check", "--dataset", "custom", "--root", str(msvd / "own.csv"), "--threads", "2"]) == 0
     assert capsys.readouterr().out.splitlines()[1].split()[:7] == ["custom", "2", "2", "2", "0", "0", "2.0"]
@@ -70,7 +70,7 @@ def test_annotations_and_videos_in_two_folders(msvd, tmp_path_factory, capsys):
         (["--dataset", "msvd", "--videos", "nowhere"], "'nowhere' is not a folder"),
     ],
 )
-def test_errors_of_the_world(tmp_path, capsys, arguments, message):
+def test_errors_in_files_exit_1(tmp_path, capsys, arguments, message):
     assert main(["data", "check", "--root", str(tmp_path), *arguments]) == 1
     error = capsys.readouterr().err
     assert error.startswith("mv-peft: error: ")

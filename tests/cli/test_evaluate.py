@@ -110,7 +110,7 @@ def test_the_processor_saved_with_an_adapter_is_used(command, tmp_path):
     assert written(tmp_path / "m.json")["data"]["frame_sampling"] == "tail"
 
 
-def test_what_a_training_wrote_goes_with_its_adapter(command, tmp_path):
+def test_the_record_of_a_training_stays_with_its_adapter(command, tmp_path):
     zero_shot, output = command, tmp_path / "adapter" / "metrics.json"
     command = [*command, "--adapter", adapter(tmp_path / "adapter", "mv_adapter")]
     assert main([*command, "--output", str(output)]) == 0
@@ -129,7 +129,7 @@ def test_what_a_training_wrote_goes_with_its_adapter(command, tmp_path):
     assert output.read_text() == "notes"
 
 
-def test_what_is_rendered_says_so(command, tmp_path, capsys):
+def test_results_on_rendered_videos_say_so(command, tmp_path, capsys):
     said = {}
     for more in ([], ["--synthetic"]):
         assert main([*command, *more, "--output", str(tmp_path / "m.json")]) == 0
@@ -140,7 +140,7 @@ def test_what_is_rendered_says_so(command, tmp_path, capsys):
     assert "synthetic" not in plain["data"]
 
 
-def test_own_data_from_a_cache(msvd, tmp_path, capsys):
+def test_custom_data_from_a_cache(msvd, tmp_path, capsys):
     build_cache(tmp_path / "cache", msvd, sorted(msvd.glob("*.mp4")), CacheSettings(short_side=32))
     own = [*CLIP, "--dataset", "custom", "--root", str(msvd / "own.csv")]
     tables = []
@@ -177,7 +177,7 @@ def test_an_unreadable_video_is_an_error_unless_it_is_skipped(msvd, tmp_path, ca
     assert written(tmp_path / "m.json")["data"]["skipped_videos"] == 1
 
 
-def test_two_processes_write_what_one_does(command, msvd, tmp_path):
+def test_two_processes_write_the_same_as_one(command, msvd, tmp_path):
     assert main([*command, "--batch-size", "1", "--output", str(tmp_path / "one.json")]) == 0
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(mv_peft.__file__).parent.parent)}
     arguments = [*command, "--batch-size", "1", "--output", str(tmp_path / "two.json")]
@@ -215,13 +215,13 @@ def test_mistakes_in_the_arguments(msvd, capsys, arguments, message):
         (["--adapter", "."], "adapter_config.json"),
     ],
 )
-def test_errors_of_the_world(command, tmp_path, monkeypatch, capsys, arguments, message):
+def test_errors_in_files_and_devices_exit_1(command, tmp_path, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(tmp_path)
     assert main([*command, *arguments]) == 1
     assert message in capsys.readouterr().err
 
 
-def test_a_model_that_is_no_clip(msvd, tmp_path, capsys):
+def test_a_model_other_than_clip_is_refused(msvd, tmp_path, capsys):
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     assert main(["evaluate", "--model", str(tmp_path), "--dataset", "msvd", "--root", str(msvd)]) == 1
     assert "is a bert, not a CLIP" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The command line as such: help, version, the form of errors, exit codes."""
+"""The command line as a whole: help, version, the form of errors, and exit codes."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_mistakes_in_arguments_exit_2(capsys, subcommand, arguments, message):
 
 
 @pytest.mark.parametrize("code", [0, 1])
-def test_the_subcommand_says_the_exit_code(capsys, subcommand, code):
+def test_the_subcommand_decides_the_exit_code(capsys, subcommand, code):
     seen = []
     subcommand(lambda args: seen.append(args.count) or code)
     assert command_line.main(["play", "3"]) == code
@@ -105,7 +105,7 @@ def test_the_subcommand_says_the_exit_code(capsys, subcommand, code):
         (BrokenPipeError(32, "Broken pipe of a connection"), "[Errno 32] Broken pipe of a connection"),
     ],
 )
-def test_errors_about_the_world_are_one_line_and_exit_1(capsys, subcommand, error, message):
+def test_errors_in_files_and_values_are_one_line_and_exit_1(capsys, subcommand, error, message):
     def run(args):
         raise error
 
@@ -117,7 +117,7 @@ def test_errors_about_the_world_are_one_line_and_exit_1(capsys, subcommand, erro
 
 
 @pytest.mark.parametrize("error", [TypeError, KeyError, AttributeError, AssertionError, RuntimeError])
-def test_mistakes_of_ours_keep_their_traceback(subcommand, error):
+def test_bugs_keep_their_traceback(subcommand, error):
     def run(args):
         raise error("ours")
 
@@ -137,7 +137,7 @@ def torchrun(monkeypatch):
 
 
 @pytest.mark.parametrize("error", [ValueError("`count` is 3."), RuntimeError("Connection closed by peer.")])
-def test_of_several_processes_the_first_that_fails_speaks(capsys, monkeypatch, subcommand, torchrun, error):
+def test_only_the_first_process_that_fails_reports_its_error(capsys, monkeypatch, subcommand, torchrun, error):
     def run(args):
         raise ValueError("`count` is 3.") if args.count == 3 else error
 
@@ -151,7 +151,7 @@ def test_of_several_processes_the_first_that_fails_speaks(capsys, monkeypatch, s
     assert capsys.readouterr().err == "mv-peft: error: `count` is 3.\n"
 
 
-def test_a_mistake_of_ours_that_comes_first_keeps_its_traceback(capsys, subcommand, torchrun):
+def test_a_bug_in_the_first_process_keeps_its_traceback(capsys, subcommand, torchrun):
     def run(args):
         raise TypeError("ours") if args.count == 3 else ValueError("`count` is 4.")
 
@@ -162,7 +162,7 @@ def test_a_mistake_of_ours_that_comes_first_keeps_its_traceback(capsys, subcomma
     assert capsys.readouterr().err == ""
 
 
-def test_it_speaks_if_torchrun_has_gone(capsys, monkeypatch, subcommand, torchrun):
+def test_an_error_is_reported_after_torchrun_has_gone(capsys, monkeypatch, subcommand, torchrun):
     def run(args):
         raise ValueError("`count` is 3.")
 
@@ -175,7 +175,7 @@ def test_it_speaks_if_torchrun_has_gone(capsys, monkeypatch, subcommand, torchru
     assert "mv-peft: error: `count` is 3.\n" in capsys.readouterr().err
 
 
-def test_of_two_processes_only_the_one_that_fails_speaks(tmp_path):
+def test_of_two_processes_only_the_one_that_fails_reports(tmp_path):
     (tmp_path / "play.py").write_text(
         """
 import argparse, sys, types
@@ -220,7 +220,7 @@ def test_interruption(capsys, subcommand):
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGPIPE")
 @pytest.mark.parametrize(("arguments", "unbuffered"), [(["--help"], ""), (["play"], ""), (["play"], "1")])
-def test_a_reader_that_goes_away_is_no_error(arguments, unbuffered):
+def test_a_closed_pipe_is_not_an_error(arguments, unbuffered):
     code = f"""
 import sys, types
 import mv_peft.cli.main as command_line

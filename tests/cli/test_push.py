@@ -1,4 +1,4 @@
-"""`mv-peft push`, `pull` and `list`: what they print, refuse and leave; the library's own tests are in tests/hub."""
+"""`mv-peft push`, `pull` and `list`: what they print, refuse and write. tests/hub tests the library behind them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_push_list_pull(hub, folder, tmp_path, capsys):  # noqa: F811
     assert (tmp_path / "pulled" / weights).read_bytes() == (folder / weights).read_bytes()
 
 
-def test_push_says_what_it_left_out(hub, folder, capsys):  # noqa: F811
+def test_push_notes_what_is_missing(hub, folder, capsys):  # noqa: F811
     (folder / "metrics.json").unlink()
     config = json.loads((folder / "adapter_config.json").read_text())
     (folder / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": "/home/me/clip"}))
@@ -68,12 +68,12 @@ def test_errors_are_one_line(hub, capsys, arguments, message, tmp_path, monkeypa
     assert message in shown[-1]
 
 
-def test_an_empty_repository_is_said_to_be_empty(hub, capsys):  # noqa: F811
+def test_an_empty_repository_is_reported(hub, capsys):  # noqa: F811
     assert main(["list", CLIP]) == 0
     assert capsys.readouterr().out == f"'{CLIP}' holds no adapter.\n"
 
 
-def test_control_characters_of_a_stranger_are_not_printed(hub, folder, capsys):  # noqa: F811
+def test_control_characters_from_the_hub_are_not_printed(hub, folder, capsys):  # noqa: F811
     main(["push", str(folder), "--repo", REPO])
     noted = record("\x1b[31mred\x07")
     hub.add(REPO, {"metrics.json": json.dumps(noted).encode()})

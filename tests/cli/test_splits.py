@@ -45,7 +45,7 @@ def test_a_split_of_a_benchmark(msvd):
         load_split(options("--dataset", "msvd", "--root", msvd), "dev")
 
 
-def test_own_files_have_no_splits(msvd):
+def test_custom_files_have_no_splits(msvd):
     for arguments in ((msvd / "own.csv",), (msvd / "own.csv", "--videos", msvd)):
         videos = load_split(options("--dataset", "custom", "--root", *arguments), "test")
         assert [record.captions for record in videos] == [("one",), ("two",)]
@@ -67,7 +67,7 @@ def test_strict(msvd):
         load_split(options("--dataset", "msvd", "--root", msvd, "--strict"), "test")
 
 
-def test_the_cache_is_read_where_there_is_one(msvd, tmp_path_factory):
+def test_frames_are_read_from_the_cache(msvd, tmp_path_factory):
     folder = tmp_path_factory.mktemp("cache")
     build_cache(folder / "cache", msvd, sorted(msvd.glob("*.mp4")), CacheSettings(short_side=16))
     without = options("--dataset", "msvd", "--root", msvd)
@@ -83,7 +83,7 @@ def test_the_cache_is_read_where_there_is_one(msvd, tmp_path_factory):
         assert np.array_equal(frames, read_frames(records[0].path, 2, "fps_uniform").frames)
 
 
-def test_a_cache_that_knows_none_of_the_videos_would_have_no_effect(msvd, tmp_path_factory):
+def test_a_cache_without_any_of_the_videos_is_refused(msvd, tmp_path_factory):
     folder = tmp_path_factory.mktemp("others")
     write_video(folder / "c.mp4", np.zeros((13, 16, 16, 3), dtype=np.uint8))
     build_cache(folder / "cache", folder, [folder / "c.mp4"], CacheSettings(short_side=16))

@@ -1,4 +1,4 @@
-"""`mv-peft train` on rendered clips: what it says, what it writes, and that a kill loses nothing."""
+"""`mv-peft train` on rendered clips: what it prints, what it writes, and that a killed training loses nothing."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NUM_CLIPS = 36
 
 
 @pytest.fixture(autouse=True)
-def other_algorithms_again():
+def restored_algorithms_and_log():
     logger = logging.getLogger("mv_peft")
     yield
     torch.use_deterministic_algorithms(False)
@@ -76,7 +76,7 @@ def finished(clips, tmp_path_factory):
     return folder, out, err
 
 
-def test_says_what_will_be_trained_and_what_came_out(finished):
+def test_prints_the_plan_and_the_outcome(finished):
     folder, out, err = finished
     for said in (
         "mv_adapter on tiny_clip: 27,672 of 624,889 parameters (4.43%)",
@@ -93,7 +93,7 @@ def test_says_what_will_be_trained_and_what_came_out(finished):
     assert [line.split(":")[0] for line in err.splitlines()[1:]] == ["Step 2 of 5", "Step 4 of 5", "Step 5 of 5"]
 
 
-def test_writes_adapter_processor_figures_curve_and_record(finished, clips):
+def test_writes_adapter_processor_metrics_curve_and_record(finished, clips):
     folder, *_ = finished
     record = json.loads((folder / "metrics.json").read_text())
     assert record["schema"] == 1
@@ -134,7 +134,7 @@ def test_the_same_command_gives_the_same_adapter(finished, clips, tmp_path, caps
     capsys.readouterr()
 
 
-def test_killed_and_resumed_it_is_the_same_to_the_bit(finished, clips, tmp_path):
+def test_a_killed_and_resumed_training_is_the_same_to_the_bit(finished, clips, tmp_path):
     arguments = command(clips, tmp_path / "run", "--synthetic", "--chunk-size", "3", "--resume")
     process = start(arguments)
     deadline = time.monotonic() + 200
@@ -233,7 +233,7 @@ def msvd(clips, tmp_path_factory):
     return folder
 
 
-def test_what_is_selected_on_test_says_so_everywhere(msvd, tmp_path, capsys):
+def test_all_results_say_that_the_adapter_was_selected_on_test(msvd, tmp_path, capsys):
     words = command(msvd, tmp_path / "run", "--select-on-test")
     at = words.index("--validation-fraction")
     words = [*words[:at], *words[at + 2 :]]
@@ -305,7 +305,7 @@ def test_a_training_is_not_overwritten(finished, clips, capsys):
     assert (folder / "adapter_model.safetensors").read_bytes() == before
 
 
-def test_an_adapter_that_came_from_elsewhere_is_not_overwritten(clips, tmp_path, capsys):
+def test_an_adapter_from_elsewhere_is_not_overwritten(clips, tmp_path, capsys):
     (tmp_path / "adapter_config.json").write_text("{}")
     for options in ([], ["--resume"]):
         assert main(command(clips, tmp_path, *options)) == 1
@@ -345,7 +345,7 @@ def test_a_field_that_the_method_does_not_have(clips, tmp_path, capsys):
     assert "'lora' cannot be set up so: " in capsys.readouterr().err
 
 
-def test_the_estimate_knows_of_gradient_checkpointing(clips, tmp_path, capsys):
+def test_the_memory_estimate_allows_for_gradient_checkpointing(clips, tmp_path, capsys):
     sizes = []
     for options in ([], ["--gradient-checkpointing"]):
         assert main(command(clips, tmp_path / "run", "--dry-run", *options)) == 0
@@ -353,7 +353,7 @@ def test_the_estimate_knows_of_gradient_checkpointing(clips, tmp_path, capsys):
     assert 0 < sizes[1] < sizes[0] / 2
 
 
-def test_full_fine_tuning_wants_a_rate_of_its_own(clips, tmp_path, capsys):
+def test_full_fine_tuning_requires_a_learning_rate(clips, tmp_path, capsys):
     words = command(clips, tmp_path / "run", "--method", "full")
     at = words.index("--learning-rate")
     with pytest.raises(SystemExit):
@@ -368,7 +368,7 @@ def test_a_batch_that_cannot_be_filled(clips, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
-def test_an_unreadable_video_ends_the_training_and_names_the_way_out(clips, tmp_path, capsys, num_workers):
+def test_an_unreadable_video_ends_the_training_with_a_hint(clips, tmp_path, capsys, num_workers):
     folder = tmp_path / "clips"
     shutil.copytree(clips.parent, folder)
     train, _ = CaptionedVideos.load(clips).carve_validation(0.3)

@@ -1,4 +1,4 @@
-"""What the recipes train, and how fast."""
+"""Which parameters the recipes train, at which rates."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_paper_decays_what_the_authors_decay(preset, overrides, decaying, not_de
     assert [(group["lr"], group["weight_decay"]) for group in groups.values()] == [(5e-6, 0.2), (5e-6, 0)]
 
 
-def test_paper_goes_by_the_authors_names():
+def test_paper_decays_by_the_authors_names():
     model = get_peft_model(tiny_clip(), adapter_config(pre_norm=True))
     decaying = groups_of("paper", model)["adapter_decay"]["params"]
     with torch.no_grad():
