@@ -139,7 +139,7 @@ def route_rows(model: nn.Module, kwargs: dict[str, Any], count: int, what: str, 
     others = {type(layer).__name__ for layer in model.modules() if _ignores_rows(layer)}
     if others:
         raise ValueError(
-            f"`adapter_names` is for MV-Adapter; the model holds {', '.join(sorted(others))}. Leave it out."
+            f"`adapter_names` is not understood by {', '.join(sorted(others))}, which the model holds. Leave it out."
         )
     known = [BASE_ADAPTER, *getattr(model, "peft_config", {})]
     unknown = sorted(set(names) - set(known))

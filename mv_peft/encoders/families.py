@@ -7,7 +7,7 @@ asks this table where a tower's layers are, what they consist of, and how the to
     for tower in towers(model).values():     # a tower of this very model
         tower.width, len(tower.layers), tower.locate("vision_model.encoder.layers.3.mlp.fc2")
 
-To add a family, write its row and call `register_family`; CONTRIBUTING.md says what else to check.
+To add a family, write its row and call `register_family`; CONTRIBUTING.md says which models can be adapted.
 """
 
 from __future__ import annotations
@@ -227,13 +227,13 @@ def towers(model: nn.Module) -> dict[TowerName, ModelTower]:
         is_inside = hasattr(model, row.root)
         root = getattr(model, row.root) if is_inside else model
         tower = ModelTower(name, row, root, f"{row.root}." if is_inside else "")
-        try:
-            tower.layers  # noqa: B018
-        except AttributeError as error:
+        missing = None if is_inside or not _has_both_towers(model, family) else row.root
+        missing = missing or _missing_name(tower)
+        if missing is not None:
             raise TypeError(
-                f"The {name} tower of {type(model).__name__} has no '{row.layers}'. Install a version of Transformers "
-                f"in which {family.title} has it."
-            ) from error
+                f"{type(model).__name__} has no '{missing}' in its {name} tower, where the table of encoders says that "
+                f"{family.title} has it. Install another version of Transformers, or correct the row of your family."
+            )
         found[name] = tower
     return found
 
@@ -260,14 +260,36 @@ def register_family(family: DualEncoder) -> None:
 
 
 def _tower_names(model: nn.Module, family: DualEncoder) -> Iterator[TowerName]:
-    """A model with both towers has both roots; of a tower alone the class tells which it is."""
-    if all(hasattr(model, family.tower(name).root) for name in TOWERS):
+    """The class of a model tells which towers it has."""
+    if _has_both_towers(model, family):
         yield from TOWERS
         return
     names = {cls.__name__ for cls in type(model).__mro__}
     for name, model_class in zip(TOWERS, family.model_classes[1:], strict=False):
         if model_class in names:
             yield name
+
+
+def _has_both_towers(model: nn.Module, family: DualEncoder) -> bool:
+    return any(cls.__name__ == family.model_classes[0] for cls in type(model).__mro__)
+
+
+def _missing_name(tower: ModelTower) -> str | None:
+    """The first name in a row that the tower does not have."""
+    row = tower.names
+    try:
+        layer = tower.layers[0]
+    except AttributeError:
+        return row.layers
+    names = (row.layer.attention, row.layer.mlp, *row.layer.linear, *row.layer.norms)
+    layer = getattr(layer, "base_layer", layer)  # an adapter around a whole layer
+    for module, inside in ((layer, names), (tower.module, row.norms)):
+        for name in inside:
+            try:
+                module.get_submodule(name)
+            except AttributeError:
+                return name
+    return None
 
 
 def _refusal(name: str, model_type: str | None) -> str:

@@ -96,7 +96,8 @@ class MVProcessor(ProcessorMixin):
         """Load the processor of a model, or one that `save_pretrained` wrote.
 
         Where the model's family always pads captions to the full length of its text tower, as SigLIP does, the
-        processor does the same, and allows captions of this length.
+        processor does the same, and allows captions of this length. Where a text tower takes fewer tokens than the
+        default of `max_text_tokens`, its limit is the default.
 
         Args:
             pretrained_model_name_or_path: Name on the Hub, or folder.
@@ -109,11 +110,13 @@ class MVProcessor(ProcessorMixin):
         settings = [name for name in inspect.signature(cls).parameters if name not in cls.get_attributes()]
         given = {name: kwargs.pop(name) for name in settings if name in kwargs}
         hub_options = {name: kwargs[name] for name in _HUB_OPTIONS if name in kwargs}
-        full_length = _always_padded_to(pretrained_model_name_or_path, hub_options)
+        family, length = _text_tower(pretrained_model_name_or_path, hub_options)
         loaded = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
         saved = {name: getattr(loaded, name) for name in settings if hasattr(loaded, name)}
-        if full_length is not None and saved["pad_to_tokens"] is None:
-            saved |= {"pad_to_tokens": full_length, "max_text_tokens": full_length}
+        if family is not None and family.padding == "max_length" and saved["pad_to_tokens"] is None:
+            saved |= {"pad_to_tokens": length, "max_text_tokens": length}
+        elif length is not None:
+            saved["max_text_tokens"] = min(length, saved["max_text_tokens"])
         return cls(loaded.image_processor, loaded.tokenizer, **saved | given)
 
     def __call__(
@@ -227,8 +230,8 @@ class MVProcessor(ProcessorMixin):
         return video
 
 
-def _always_padded_to(model: str | os.PathLike, hub_options: dict[str, Any]) -> int | None:
-    """Return the length to which a model's family always pads captions; None if it does not, or no model is there.
+def _text_tower(model: str | os.PathLike, hub_options: dict[str, Any]) -> tuple[DualEncoder | None, int | None]:
+    """Return a model's family and the most tokens of its text tower; None and None if no model of the table is there.
 
     Raises:
         TypeError: If the model is a dual encoder that cannot take videos.
@@ -236,13 +239,14 @@ def _always_padded_to(model: str | os.PathLike, hub_options: dict[str, Any]) -> 
     try:
         config = AutoConfig.from_pretrained(model, trust_remote_code=False, **hub_options)
     except (OSError, ValueError):
-        return None
+        return None, None
     if config.model_type in REFUSED:
         DualEncoder.of_config(config, f"'{os.fspath(model)}'")
     family = FAMILIES.get(config.model_type.removesuffix("_text_model"))
-    if family is None or family.padding != "max_length":
-        return None
-    return getattr(config, "text_config", config).max_position_embeddings
+    text_config = getattr(config, "text_config", config)
+    if family is None or not hasattr(text_config, "max_position_embeddings"):
+        return family, None
+    return family, family.max_text_tokens(text_config)
 
 
 def _pad(videos: list[Tensor]) -> dict[str, Tensor]:

@@ -128,11 +128,8 @@ class AdaptedMLP(AdaptedModule):
 class BottleneckAdapterModel(LayerTuner):
     """The tuner of AdaptFormer's adapter; arguments and errors are those of `LayerTuner`."""
 
-    prefix = "bottleneck_adapter_"
     title = "The bottleneck adapter"
-    layer_cls = tuner_layer_cls = AdaptedMLP
-    containers = AdaptedMLP.adapter_layer_names
-    merge_refusal = AdaptedMLP.merge_refusal
+    layer_cls = AdaptedMLP
 
     @classmethod
     def _adapted_module(cls, names: LayerNames) -> str:

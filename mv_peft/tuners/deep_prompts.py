@@ -122,11 +122,8 @@ def insert_into_mask(mask: Tensor | None, count: int, *, causal: bool) -> Tensor
 class DeepPromptsModel(LayerTuner):
     """The tuner of deep prompts; arguments and errors are those of `LayerTuner`."""
 
-    prefix = "deep_prompts_"
     title = "Prompt tuning"
-    layer_cls = tuner_layer_cls = PromptedLayer
-    containers = PromptedLayer.adapter_layer_names
-    merge_refusal = PromptedLayer.merge_refusal
+    layer_cls = PromptedLayer
 
     @classmethod
     def _adapted_module(cls, names: LayerNames) -> str:

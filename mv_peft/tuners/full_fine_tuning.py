@@ -49,6 +49,7 @@ class TrainedCopies(AdaptedModule):
     """A module of the model and trained copies of it, one for each adapter; it runs the active one."""
 
     adapter_layer_names = ("full_fine_tuning_copy",)
+    merge_refusal = None
 
     def __init__(self, base_layer: nn.Module) -> None:
         super().__init__(base_layer)
@@ -112,11 +113,8 @@ def _is_floating(value: Any) -> bool:
 class FullFineTuningModel(EncoderTuner):
     """The tuner that trains a dual encoder as a whole; arguments and errors are those of `LayerTuner`."""
 
-    prefix = "full_fine_tuning_"
     title = "Full fine-tuning"
-    layer_cls = tuner_layer_cls = TrainedCopies
-    containers = TrainedCopies.adapter_layer_names
-    merge_refusal = None
+    layer_cls = TrainedCopies
 
     @classmethod
     def _example_blocks(cls) -> list[nn.Module]:

@@ -146,11 +146,8 @@ class STAdaptedLayer(AdaptedLayer):
 class STAdapterModel(LayerTuner):
     """The tuner of ST-Adapters; arguments and errors are those of `LayerTuner`."""
 
-    prefix = "st_adapter_"
     title = "ST-Adapter"
-    layer_cls = tuner_layer_cls = STAdaptedLayer
-    containers = STAdaptedLayer.adapter_layer_names
-    merge_refusal = STAdaptedLayer.merge_refusal
+    layer_cls = STAdaptedLayer
 
     @classmethod
     def _adapted_module(cls, names: LayerNames) -> str:

@@ -27,7 +27,7 @@ from mv_peft.demo.pretrained import load_tiny_clip
 from mv_peft.demo.world import sample_pairs
 from mv_peft.encoders import MVProcessor
 from mv_peft.retrieval import evaluate_retrieval
-from mv_peft.runs.metrics_file import parse_record
+from mv_peft.runs.metrics_file import MetricsFile
 
 TINY_CLIP = Path(mv_peft.demo.__file__).parent / "tiny_clip"
 ROOT = Path(__file__).parent.parent.parent
@@ -185,7 +185,7 @@ def test_train_then_evaluate_then_load(finished, clips, tmp_path, capsys):
     assert record["data"]["videos"] == NUM_CLIPS
     assert record["data"]["synthetic"] is True
     assert record["training"] == trained["training"]
-    assert parse_record(record).data.keys() == parse_record(trained).data.keys() - {"split"}
+    assert MetricsFile.from_dict(record).data.keys() == MetricsFile.from_dict(trained).data.keys() - {"split"}
     assert record["base_model"]["fingerprint"] == trained["base_model"]["fingerprint"]
     assert main(command(clips, adapter_folder, "--synthetic", "--chunk-size", "3", "--resume")) == 0
     assert "has been trained to its end" in capsys.readouterr().err

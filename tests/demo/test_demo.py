@@ -13,10 +13,11 @@ from mv_peft.demo.clips import concatenate, write_clips
 from mv_peft.demo.evaluation import twin_accuracy
 from mv_peft.demo.pipeline import run_demo
 from mv_peft.demo.pretrained import TINY_CLIP, load_tiny_clip, load_tiny_processor
-from mv_peft.demo.search import find_videos, search_videos
+from mv_peft.demo.search import search_videos
 from mv_peft.demo.settings import DemoSettings
 from mv_peft.demo.training import TwinPairs
 from mv_peft.demo.world import sample_pairs
+from mv_peft.video import find_videos
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
 from peft import PeftModel, get_peft_model
+from torch import nn
 from torch.nn import functional as F
 from transformers import (
     CLIPVisionModel,
@@ -205,6 +207,13 @@ def test_mixed_batches(family):
         assert_close([part[row] for part in mixed], [part[row] for part in alone])
 
 
+def test_a_configuration_may_be_used_for_several_models():
+    config = MVAdapterConfig(**SMALL_ADAPTER)
+    adapted = [get_peft_model(model_of(family), config).state_dict() for family in ("clip", "chinese_clip")]
+    assert config.target_modules is None
+    assert [sum("mv_adapter_block.default.down.weight" in name for name in state) for state in adapted] == [5, 5]
+
+
 @each_family
 @pytest.mark.parametrize("position", ["down_in", "down_out", "up_in", "up_out"])
 def test_tying_reaches_both_towers(family, position):
@@ -220,7 +229,7 @@ def test_tying_reaches_both_towers(family, position):
 def test_layers_to_transform_goes_with_the_default_tying(family):
     config = MVAdapterConfig(**SMALL_ADAPTER, layers_to_transform={"vision": [0, 2], "text": [0]})
     model = get_peft_model(model_of(family), config)
-    tied = [name for name, _ in model.named_modules() if name.endswith("tying")]
+    tied = [name for name, _ in model.named_modules() if name.endswith(".tying")]
     assert len(tied) == 2
     assert ".2." in next(name for name in tied if "text" not in name and "tongue" not in name)
     assert sum("mv_adapter_block.default.down.weight" in name for name, _ in model.named_parameters()) == 3
@@ -323,5 +332,49 @@ def test_the_row_is_true(family):
         for inside in (*tower.names.layer.linear, *tower.names.layer.norms, tower.names.layer.attention):
             assert tower.locate(f"{tower.prefix}{tower.names.layers}.0.{inside}") == (name, 0, inside)
             assert isinstance(layer.get_submodule(inside), torch.nn.Module)
-        for outside in tower.names.norms:
-            assert isinstance(tower.module.get_submodule(outside), torch.nn.LayerNorm)
+        names = {
+            module_name for module_name, module in tower.module.named_modules() if isinstance(module, nn.LayerNorm)
+        }
+        assert set(tower.names.norms) == {name for name in names if not tower.locate(f"{tower.prefix}{name}")}
+
+
+@each_family
+def test_the_row_is_true_of_the_tokens(family):
+    model, inputs = model_of(family), batch_of(family)
+    row = DualEncoder.of(model)
+    frames = inputs["pixel_values"].flatten(0, 1)
+    side = model.config.vision_config.patch_size
+    patches = (frames.shape[-2] // side) * (frames.shape[-1] // side)
+    found = {}
+    for name, tower in towers(model).items():
+        tower.layers[0].register_forward_hook(lambda layer, args, output, name=name: found.update({name: output}))
+    with torch.no_grad():
+        model.get_image_features(pixel_values=frames)
+        hidden = []
+        for last in (7, 8):  # two captions that differ in the last token
+            tokens = torch.full((1, 5), 6)
+            tokens[0, -1] = last
+            model.get_text_features(input_ids=tokens)
+            hidden.append(_hidden(found["text"])[0, 0])
+    assert _hidden(found["vision"]).shape[1] == patches + row.vision.class_token
+    assert torch.equal(*hidden) == row.text.causal
+
+
+def _hidden(output):
+    return output[0] if isinstance(output, tuple) else output
+
+
+def test_a_row_with_a_wrong_name_is_named():
+    row, model = TABLE["clip"], model_of("clip")
+    wrong = {
+        "eye_model": replace(row, vision=replace(row.vision, root="eye_model")),
+        "encoder.blocks": replace(row, vision=replace(row.vision, layers="encoder.blocks")),
+        "ffn.fc2": replace(row, text=replace(row.text, layer=replace(row.text.layer, mlp_out="ffn.fc2"))),
+    }
+    try:
+        for name, entry in wrong.items():
+            register_family(entry)
+            with pytest.raises(TypeError, match=rf"CLIPModel has no '{name}'"):
+                towers(model)
+    finally:
+        register_family(row)

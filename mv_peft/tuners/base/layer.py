@@ -11,24 +11,25 @@ from torch import Tensor, nn
 from ...encoders.context import enter_around_layer
 
 
-def merge_refusal(title: str) -> str:
-    """Say why a method that is not linear is not merged."""
-    return f"{title} is not linear and cannot be merged into the model. Keep the adapter, or use `unload()` to drop it."
+def merge_refusal(title: str, reason: str = "is not linear") -> str:
+    """Say why a method is not merged."""
+    return f"{title} {reason} and cannot be merged into the model. Keep the adapter, or use `unload()` to drop it."
 
 
 class TunerLayer(BaseTunerLayer):
     """What our tuners recognise their layers by; one without a `base_layer` is held by the base model itself.
 
     Attributes:
-        merge_refusal: Why `merge` refuses.
-        routes_rows: Whether `adapter_names` is understood.
+        merge_refusal: Why `merge` refuses; None where it is overridden.
+        routes_rows: Whether the layer understands mixed batches, by `layer_context().adapter_rows`. If not, the
+            argument `adapter_names` is refused while the model holds such a layer.
     """
 
-    merge_refusal: ClassVar[str]
+    merge_refusal: ClassVar[str | None]
     routes_rows: ClassVar[bool] = False
 
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
-        """Raise ValueError: the method is not linear."""
+        """Raise ValueError, since the method is not merged."""
         raise ValueError(self.merge_refusal)
 
     def unmerge(self) -> None:

@@ -23,7 +23,10 @@ def register_public_methods() -> None:
     tuners = import_module("mv_peft.tuners")
     for name in tuners.__all__:
         if name.endswith("Config"):
-            register(getattr(tuners, name), getattr(tuners, f"{name.removesuffix('Config')}Model"))
+            model = f"{name.removesuffix('Config')}Model"
+            if model not in tuners.__all__:
+                raise RuntimeError(f"mv_peft/tuners/__init__.pyi has {name} and no {model}. Add it.")
+            register(getattr(tuners, name), getattr(tuners, model))
 
 
 def register(config_cls: type, model_cls: type) -> None:

@@ -33,10 +33,14 @@ class EncoderTuner(BaseTuner):
     Adds to PEFT's tuner: checks of the model and of names before anything is changed, the hooks for video input,
     `adapter_names`, deletion and unloading that leave nothing behind, and names in checkpoints.
 
+    A subclass has a `title` and a `layer_cls`; the other attributes follow from the latter, unless it has them as well.
+
     Attributes:
         title: The method, as messages name it.
         layer_cls: What is put around a module.
+        tuner_layer_cls: What PEFT recognises the method's modules by.
         containers: Names under which adapters are held in the model.
+        prefix: What these names begin with, "ssf_" for "ssf_block"; also `peft_method` of the configuration and "_".
         merge_refusal: Why merging is refused; None where it is not.
     """
 
@@ -46,11 +50,31 @@ class EncoderTuner(BaseTuner):
     containers: ClassVar[Collection[str]]
     merge_refusal: ClassVar[str | None]
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        layer = vars(cls).get("layer_cls")
+        if layer is None:
+            return
+        if not hasattr(cls, "title"):
+            raise TypeError(f"{cls.__name__} has a `layer_cls` and no `title`. Name the method for messages.")
+        (container,) = layer.adapter_layer_names
+        derived = {
+            "tuner_layer_cls": layer,
+            "containers": layer.adapter_layer_names,
+            "prefix": f"{container.rpartition('_')[0]}_",
+            "merge_refusal": layer.merge_refusal,
+        }
+        for name, value in derived.items():
+            if name not in vars(cls):
+                setattr(cls, name, value)
+
     def inject_adapter(self, model: nn.Module, adapter_name: str, *args: Any, **kwargs: Any) -> None:
         """Inject as PEFT does, after the checks that need the model, with the hooks for video input in place."""
         DualEncoder.of(model)
         took_videos = video_input.is_installed(model)
         check_adapter_name(model, adapter_name, self._parts(), self.containers)
+        # The configuration is completed with what fits this model, and the caller's may be used for another.
+        self.peft_config[adapter_name] = copy.copy(self.peft_config[adapter_name])
         self._check_config(model, self.peft_config[adapter_name])
         video_input.install(model, owner="tuner")
         try:

@@ -9,13 +9,11 @@ from ...encoders.context import LayerContext, layer_context
 from ..base.layer import AdaptedModule, TunerLayer, merge_refusal
 from .adapter import VideoAdapter
 
-MERGE_REFUSAL = merge_refusal("MV-Adapter")
-
 
 class MVAdapterLayer(TunerLayer):
     """What PEFT recognises MV-Adapter's layers by."""
 
-    merge_refusal = MERGE_REFUSAL
+    merge_refusal = merge_refusal("MV-Adapter")
     routes_rows = True
 
 

@@ -11,7 +11,7 @@ from ...encoders.families import TOWERS, DualEncoder, LayerNames, ModelTower, To
 from ..base.tuner import LayerTuner
 from .adapter import TextAdapter, VideoAdapter
 from .config import MVAdapterConfig
-from .layer import MERGE_REFUSAL, MVAdapterLayer, MVAdapterLinear, SharedFactors
+from .layer import MVAdapterLayer, MVAdapterLinear, SharedFactors
 from .switching import SwitchBoard
 from .tying import CrossModalityTying
 
@@ -24,12 +24,10 @@ class MVAdapterModel(LayerTuner):
     Arguments and errors are those of `LayerTuner`.
     """
 
-    prefix = "mv_adapter_"
     title = "MV-Adapter"
     layer_cls = MVAdapterLinear
     tuner_layer_cls = MVAdapterLayer
     containers: ClassVar[tuple[str, ...]] = (SHARED_FACTORS, "mv_adapter_block", "mv_adapter_factors")
-    merge_refusal = MERGE_REFUSAL
     _switch_board: SwitchBoard | None = None  # made at the first switch after adapters came or went
     _pairs: list[list[int]]  # tied layers of the adapter that is being injected
 

@@ -34,12 +34,9 @@ class TemporalHeadModel(EncoderTuner):
         ValueError: If the configuration does not fit the model, or the name would be mistaken for a part of it.
     """
 
-    prefix = "temporal_head_"
     title = "A temporal head"
     layer_cls = HeadedPooling
     tuner_layer_cls = BaseTunerLayer
-    containers = HeadedPooling.adapter_layer_names
-    merge_refusal = HeadedPooling.merge_refusal
 
     def _before_injection(self, model: nn.Module, adapter_name: str, low_cpu_mem_usage: bool) -> None:
         """Inject the method beside the head."""
