@@ -1,4 +1,4 @@
-"""What a model makes of a set of captioned videos, kept."""
+"""Embeddings of captioned videos, which can be saved and loaded."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _TENSORS, _NAMES = "embeddings.safetensors", "embeddings.json"
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RetrievalEmbeddings:
-    """Embeddings of captions and videos, as unit vectors, and what belongs together.
+    """Embeddings of captions and videos, as unit vectors, and which caption belongs to which video.
 
     Attributes:
-        text_embeds: (captions, dim), float32, on the CPU.
-        video_embeds: (videos, dim), likewise.
-        video_of_caption: The number of each caption's video, (captions,), int64.
-        video_ids: Of each video; the moments of a video share it.
+        text_embeds: Embeddings of the captions, (captions, dim), float32, on the CPU.
+        video_embeds: Embeddings of the videos, (videos, dim), float32, on the CPU.
+        video_of_caption: The index of each caption's video, (captions,), int64.
+        video_ids: Id of each video. All moments of a video have the same id.
         captions: The texts.
-        skipped: Ids of videos that could not be read and were left out, with their captions.
+        skipped: Ids of the videos that could not be read and were left out, with their captions.
 
     Raises:
-        ValueError: If the numbers of rows do not fit each other.
+        ValueError: If the numbers of rows do not agree.
     """
 
     text_embeds: Tensor
@@ -47,7 +47,7 @@ class RetrievalEmbeddings:
             ("video_embeds", self.video_embeds, self.video_ids),
         ):
             if embeds.ndim != 2 or len(embeds) != len(names):
-                raise ValueError(f"`{name}` must have {len(names)} rows, one a name, got {tuple(embeds.shape)}.")
+                raise ValueError(f"`{name}` must have {len(names)} rows, one for each name, got {tuple(embeds.shape)}.")
         check_video_of_caption(self.video_of_caption, len(self.captions), len(self.video_ids))
 
     def __repr__(self) -> str:
@@ -58,12 +58,12 @@ class RetrievalEmbeddings:
         )
 
     def save(self, folder: str | os.PathLike) -> None:
-        """Writes `embeddings.safetensors` and `embeddings.json` into a folder, which is made if need be."""
+        """Save to `embeddings.safetensors` and `embeddings.json` in a folder, which is created if it does not exist."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {name: getattr(self, name).contiguous() for name in _TENSOR_NAMES}
         names = {"schema": 1, **{name: list(getattr(self, name)) for name in _LIST_NAMES}}
-        # Each under another name first: a run that is killed leaves no half file.
+        # Under another name first, so that a killed run leaves no incomplete file.
         save_file(tensors, folder / f"{_TENSORS}.part")
         (folder / f"{_NAMES}.part").write_text(json.dumps(names, ensure_ascii=False, indent=1), encoding="utf-8")
         for name in (_TENSORS, _NAMES):
@@ -71,10 +71,10 @@ class RetrievalEmbeddings:
 
     @classmethod
     def load(cls, folder: str | os.PathLike) -> RetrievalEmbeddings:
-        """Reads what `save` wrote; nothing is unpickled.
+        """Load what `save` wrote, without unpickling anything.
 
         Raises:
-            CheckpointError: The folder does not hold both files of one set.
+            CheckpointError: If the folder does not hold both files, or they do not fit together.
         """
         folder = Path(folder)
         try:
