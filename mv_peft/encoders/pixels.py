@@ -185,7 +185,7 @@ def in_pillow(image_processor: BaseImageProcessor) -> BaseImageProcessor:
         name = cls.__name__.removesuffix("Pil").removesuffix("Fast")
         # Before Transformers 5.4 the implementation for Pillow had the short name.
         pillow = getattr(transformers, f"{name}Pil", None) or getattr(transformers, name, None)
-        if pillow is not None and issubclass(pillow, BaseImageProcessor):
+        if pillow is not None and pillow.__module__.startswith("transformers.models."):
             return pillow.from_dict(image_processor.to_dict())
     raise TypeError(
         f"Transformers has no Pillow implementation of {type(image_processor).__name__}. Use the image processor of a "
