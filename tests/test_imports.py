@@ -70,7 +70,7 @@ def test_no_help_loads_anything_heavy(command):
         # Modules that themselves import PEFT, and so are half loaded when it comes.
         "from mv_peft.tuners.mv_adapter.config import MVAdapterConfig",
         "import mv_peft.tuners.base.register",
-        "from mv_peft.encoders.context import take_layer_context",
+        "from mv_peft.encoders.context import layer_context",
         "from mv_peft.hub import load",
         "import mv_peft.cli.train",
     ],
@@ -83,7 +83,7 @@ def test_peft_is_imported_by_two_threads():
     python(
         """
 import threading
-jobs = ["import peft", "from mv_peft.encoders.context import take_layer_context", "import mv_peft.tuners.st_adapter"]
+jobs = ["import peft", "from mv_peft.encoders.context import layer_context", "import mv_peft.tuners.st_adapter"]
 threads = [threading.Thread(target=exec, args=(job, {})) for job in jobs]
 [thread.start() for thread in threads]
 [thread.join() for thread in threads]

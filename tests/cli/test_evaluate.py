@@ -173,7 +173,7 @@ def test_an_unreadable_video_is_an_error_unless_it_is_skipped(msvd, tmp_path, ca
     assert main(own) == 1
     assert "mv-peft: error: Cannot decode" in capsys.readouterr().err
     assert main([*own, "--skip-unreadable", "--output", str(tmp_path / "m.json")]) == 0
-    assert "1 videos could not be read and are in none of these figures." in capsys.readouterr().out
+    assert "1 videos could not be read and are not part of these figures." in capsys.readouterr().out
     assert written(tmp_path / "m.json")["data"]["skipped_videos"] == 1
 
 
@@ -224,4 +224,4 @@ def test_errors_in_files_and_devices_exit_1(command, tmp_path, monkeypatch, caps
 def test_a_model_other_than_clip_is_refused(msvd, tmp_path, capsys):
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     assert main(["evaluate", "--model", str(tmp_path), "--dataset", "msvd", "--root", str(msvd)]) == 1
-    assert "is a bert, not a CLIP" in capsys.readouterr().err
+    assert "cannot be adapted: a model of the type 'bert' is not among" in capsys.readouterr().err

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from abc import abstractmethod
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from typing import Any, ClassVar
@@ -47,7 +47,7 @@ class EncoderTuner(BaseTuner):
     target_module_mapping: ClassVar[dict[str, list[str]]] = {}
     title: ClassVar[str]
     layer_cls: ClassVar[type[AdaptedModule]]
-    containers: ClassVar[Collection[str]]
+    containers: ClassVar[Sequence[str]]
     merge_refusal: ClassVar[str | None]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

@@ -39,8 +39,9 @@ class MVAdapterConfig(LayerTunerConfig):
             and up-projection, and with the small transformer goes its calibration: `calibration` becomes False.
         calibration: Whether the up-projection of [CLS], or of what stands for it, is calibrated frame by frame.
         calibration_dim: Hidden width of the calibration.
-        tying_layers: Cross Modality Tying. An integer n ties the last n adapted layers of each tower, last with last,
-            or as many as both towers have; a list of `[vision_layer, text_layer]` ties those; 0 or [] ties none.
+        tying_layers: Cross Modality Tying. An integer n, at most the number of layers of the shorter tower, ties the
+            last n adapted layers of each tower, last with last, or as many as are adapted in both; a list of
+            `[vision_layer, text_layer]` ties those; 0 or [] ties none.
         tying_position: What the tied scale multiplies: "down_in", "down_out", "up_in" or "up_out".
         factor_dim: Length of the factor that a tied pair shares.
         tying_init: "identity" starts the tied scales at 1; "paper", as published, random around 0, which was behind by

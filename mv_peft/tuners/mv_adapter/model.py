@@ -67,6 +67,12 @@ class MVAdapterModel(LayerTuner):
     def _prepare_model(self, peft_config: MVAdapterConfig, model: nn.Module) -> None:
         """Check every target before the first is replaced: a refused configuration leaves the model as it was."""
         adapted = self._adapted_layers(peft_config, model)
+        depths = {name: len(tower.layers) for name, tower in self._towers.items()}
+        tied = peft_config.tying_layers
+        if isinstance(tied, int) and len(depths) == 2 and tied > min(depths.values()):
+            raise ValueError(
+                f"`tying_layers` = {tied} exceeds the model's {depths['vision']} vision and {depths['text']} text layers."
+            )
         of_tower: dict[TowerName, list[int]] = {
             tower: sorted(index for name, index in adapted if name == tower) for tower in TOWERS
         }

@@ -347,6 +347,7 @@ def test_names_that_would_lose_weights_are_refused(name):
     [
         ({"layers_to_transform": 9}, r"vision layers \[9\].*layers 0 to 2"),
         ({"layers_to_transform": {"vision": None, "text": [0, 2]}, "tying_layers": 0}, r"text layers \[2\].*0 to 1"),
+        ({"tying_layers": 3}, "`tying_layers` = 3 exceeds the model's 3 vision and 2 text layers"),
         ({"tying_layers": [[5, 0]]}, r"vision layers \[5\] without an adapter"),
         ({"layers_to_transform": 0, "tying_layers": [[2, 0]]}, r"vision layers \[2\] without an adapter"),
         ({"target_modules": ["q_proj"]}, "sits on `mlp.fc2`.*self_attn.q_proj"),
