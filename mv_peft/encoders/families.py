@@ -100,6 +100,7 @@ class DualEncoder:
         loss: "softmax", CLIP's symmetric cross-entropy; or "sigmoid", SigLIP's loss of independent pairs with a bias.
         padding: How captions are padded: to the "longest" of the batch, or always to the model's full length
             ("max_length"), with the padding seen by all tokens.
+        lowercase: Whether captions were lower-cased for training, so that they have to be, whichever the tokenizer.
     """
 
     title: str
@@ -110,6 +111,7 @@ class DualEncoder:
     projection: str | None = "visual_projection"
     loss: Literal["softmax", "sigmoid"] = "softmax"
     padding: Literal["longest", "max_length"] = "longest"
+    lowercase: bool = False
 
     def tower(self, name: TowerName) -> Tower:
         """The row's tower of that name."""
@@ -341,7 +343,8 @@ for _family in (
         vision=_CLIP_VISION,
         text=_CLIP_TEXT,
     ),
-    # Also the SigLIP 2 checkpoints of fixed resolution, whose model type this is.
+    # Also the SigLIP 2 checkpoints of fixed resolution, whose model type this is. Their tokenizer is Gemma's, which
+    # keeps upper case.
     DualEncoder(
         title="SigLIP",
         model_type="siglip",
@@ -351,6 +354,7 @@ for _family in (
         projection=None,
         loss="sigmoid",
         padding="max_length",
+        lowercase=True,
     ),
     DualEncoder(
         title="Chinese-CLIP",

@@ -47,6 +47,7 @@ class MVProcessor(ProcessorMixin):
         video_backend: Decoder of the files, see the `backend` of `read_frames`.
         pad_to_tokens: Length to which captions are always padded, without an attention mask, as SigLIP's text tower
             was trained. None pads to the longest caption of a batch, with an attention mask.
+        lowercase: Whether to lower-case captions, as they were for SigLIP's training.
         adapter_config: An `MVAdapterConfig`, whose `max_frames` and `max_text_tokens` take precedence.
 
     Raises:
@@ -68,6 +69,7 @@ class MVProcessor(ProcessorMixin):
         preprocessing: Preprocessing = "exact",
         video_backend: Backend = "pyav",
         pad_to_tokens: int | None = None,
+        lowercase: bool = False,
         adapter_config: _Limits | None = None,
     ) -> None:
         super().__init__(image_processor, tokenizer)
@@ -89,6 +91,7 @@ class MVProcessor(ProcessorMixin):
         self.preprocessing = preprocessing
         self.video_backend = video_backend
         self.pad_to_tokens = pad_to_tokens
+        self.lowercase = lowercase
         self._preprocess = FramePreprocessor(image_processor, preprocessing)
 
     @classmethod
@@ -96,7 +99,7 @@ class MVProcessor(ProcessorMixin):
         """Load the processor of a model, or one that `save_pretrained` wrote.
 
         Where the model's family always pads captions to the full length of its text tower, as SigLIP does, the
-        processor does the same, and allows captions of this length. Where a text tower takes fewer tokens than the
+        processor does the same, and allows captions of this length; likewise it lower-cases them. Where a text tower takes fewer tokens than the
         default of `max_text_tokens`, its limit is the default.
 
         Args:
@@ -114,7 +117,7 @@ class MVProcessor(ProcessorMixin):
         loaded = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
         saved = {name: getattr(loaded, name) for name in settings if hasattr(loaded, name)}
         if family is not None and family.padding == "max_length" and saved["pad_to_tokens"] is None:
-            saved |= {"pad_to_tokens": length, "max_text_tokens": length}
+            saved |= {"pad_to_tokens": length, "max_text_tokens": length, "lowercase": family.lowercase}
         elif length is not None:
             saved["max_text_tokens"] = min(length, saved["max_text_tokens"])
         return cls(loaded.image_processor, loaded.tokenizer, **saved | given)
@@ -185,6 +188,8 @@ class MVProcessor(ProcessorMixin):
     def _tokenize(self, captions: Sequence[str]) -> dict[str, Tensor]:
         # Twice, as CLIP's own program does, because captions from the web contain `&amp;quot;`.
         captions = [html.unescape(html.unescape(caption)) for caption in captions]
+        if self.lowercase:
+            captions = [caption.lower() for caption in captions]
         limit = {"truncation": True, "max_length": self.max_text_tokens}
         # No token types: those of single sentences are zeros, which is the default of the towers that have them.
         if self.pad_to_tokens is None:

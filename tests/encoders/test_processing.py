@@ -173,6 +173,9 @@ def test_a_processor_loads_from_a_models_folder(family, tmp_path):
     always_pads = family == "siglip"
     assert loaded.pad_to_tokens == (TEXT_LENGTH if always_pads else None)
     assert loaded.max_text_tokens == TEXT_LENGTH
+    loaded.tokenizer.backend_tokenizer.normalizer = None  # one that keeps upper case, as SigLIP 2's does
+    upper, lower = (loaded(text=[text])["input_ids"] for text in ("A DOG", "a dog"))
+    assert torch.equal(upper, lower) == loaded.lowercase == (family == "siglip")
     assert (loaded.max_frames, loaded.frame_sampling) == (12, "fps_uniform")
     loaded.save_pretrained(tmp_path / "saved")  # without the model
     again = MVProcessor.from_pretrained(tmp_path / "saved")

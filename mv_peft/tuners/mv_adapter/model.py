@@ -71,7 +71,8 @@ class MVAdapterModel(LayerTuner):
         tied = peft_config.tying_layers
         if isinstance(tied, int) and len(depths) == 2 and tied > min(depths.values()):
             raise ValueError(
-                f"`tying_layers` = {tied} exceeds the model's {depths['vision']} vision and {depths['text']} text layers."
+                f"`tying_layers` = {tied} exceeds the model's {depths['vision']} vision and {depths['text']} text "
+                f"layers. Tie at most {min(depths.values())}."
             )
         of_tower: dict[TowerName, list[int]] = {
             tower: sorted(index for name, index in adapted if name == tower) for tower in TOWERS
