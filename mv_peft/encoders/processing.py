@@ -99,8 +99,8 @@ class MVProcessor(ProcessorMixin):
         """Load the processor of a model, or one that `save_pretrained` wrote.
 
         Where the model's family always pads captions to the full length of its text tower, as SigLIP does, the
-        processor does the same, and allows captions of this length; likewise it lower-cases them. Where a text tower takes fewer tokens than the
-        default of `max_text_tokens`, its limit is the default.
+        processor does the same, and allows captions of this length; likewise it lower-cases them. Where a text tower
+        takes fewer tokens than the default of `max_text_tokens`, its limit is the default.
 
         Args:
             pretrained_model_name_or_path: Name on the Hub, or folder.
