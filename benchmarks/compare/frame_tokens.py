@@ -3,7 +3,7 @@
     python -m benchmarks.compare.frame_tokens --model DIR                       # chooses on the validation split
     python -m benchmarks.compare.frame_tokens --model DIR --split test --ways mean --rates 0.003 --seeds 0,1,2
 
-DIR is what `python -m benchmarks.pretrain.clip --data shapes --family siglip --output DIR` made. Every way is trained
+DIR is `benchmarks/pretrain/clips/shapes-siglip`, and the results are in `docs/results/siglip.md`. Every way is trained
 at each rate as the MV-Adapter of the comparison is (`methods/mv_adapter.json`, 400 steps of 32 clips and reversals):
 
     mean      the mean of the frame's patches; the temporal signal is added to every patch (what mv_peft does)

@@ -12,7 +12,11 @@ All up-projections start at zero: a fresh adapter changes nothing.
 The paper adapts CLIP, whose vision tower has a [CLS] token and whose text tower is causal. For towers that differ:
 
 - Without [CLS] (SigLIP), the mean of a frame's patches takes its place in Temporal Adaptation, and what comes back is
-  added to every patch: delta patch = s (W_up (u + TemporalAdaptation(mean of u)) + b_up). This is our extension.
+  added to every patch: delta patch = s (W_up (u + TemporalAdaptation(mean of u)) + b_up). This is our extension. On
+  rendered clips (synthetic, a tiny SigLIP, validation split) it was chosen over a learned query, which was level with
+  it at more parameters, and over an adapter on the pooled token, which was 14.6 points of mean R@1 behind. On the test
+  split it tells a clip from its reversal in 99.1% of the cases, 49.0% without Temporal Adaptation:
+  `docs/results/siglip.md`.
 - Where the text tower is not causal, neither is the adapter's attention; tokens that the tower hides as padding are
   hidden there, too.
 """
