@@ -242,8 +242,8 @@ def towers(model: nn.Module) -> dict[TowerName, ModelTower]:
 
 def locate(model: nn.Module, module_name: str) -> Location | None:
     """Where a module of this name in the model stands; None if it is in no encoder layer."""
-    places = (tower.locate(module_name) for tower in towers(model).values())
-    return next((place for place in places if place is not None), None)
+    locations = (tower.locate(module_name) for tower in towers(model).values())
+    return next((location for location in locations if location is not None), None)
 
 
 def embedding_dim(model: nn.Module) -> int:

@@ -59,7 +59,7 @@ class TrainPlan:
         num_trainable: Parameters that are trained.
         num_parameters: All parameters of the model.
         num_pairs: Pairs in an epoch.
-        steps_per_epoch: Full batches; what is left over is drawn anew in the next epoch.
+        steps_per_epoch: Full batches; what is left over is drawn again in the next epoch.
         num_steps: Steps in all.
         num_processes: How many train together.
         chunk_size: Pairs that a process embeds at a time.

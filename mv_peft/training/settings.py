@@ -44,7 +44,7 @@ class TrainSettings:
         "auto", "pairs that a process embeds at a time; the gradients stay exact", group=_HOW
     )
     captions: CaptionChoice = setting(
-        "all", "pairs from all captions, or from one caption of each video, drawn anew in each epoch", group=_HOW
+        "all", "pairs from all captions, or from one caption of each video, drawn again in each epoch", group=_HOW
     )
     frame_sampling: FrameSampling = setting("fps_uniform", "which frames stand for a video", group=_HOW)
     seed: int = setting(

@@ -201,9 +201,9 @@ class LayerTuner(EncoderTuner):
         """Create an adapter for a layer of a tower, initialised."""
 
     def _adapt(self, config: Any, adapter_name: str, layer: Any, module_name: str) -> None:
-        place = self._locate(module_name)
-        assert place is not None, module_name
-        self._add_adapter(config, adapter_name, self._towers[place.tower], place.layer, layer)
+        location = self._locate(module_name)
+        assert location is not None, module_name
+        self._add_adapter(config, adapter_name, self._towers[location.tower], location.layer, layer)
 
     def _add_adapter(self, config: Any, adapter_name: str, tower: ModelTower, index: int, layer: Any) -> None:
         """Put a fresh adapter into a layer."""
@@ -239,11 +239,11 @@ class LayerTuner(EncoderTuner):
         (container,) = self.layer_cls.adapter_layer_names
         for name, module in model.named_modules():
             if f".{container}" not in name and self._check_target_module_exists(config, name):
-                place = self._locate(name)
-                if place is None:
+                location = self._locate(name)
+                if location is None:
                     what = f"'{name}' ({type(module).__name__})"
                     raise ValueError(f"{self._wrong_target()}, not on {what}. {_RIGHT_TARGET}")
-                found.append((place.tower, place.layer))
+                found.append((location.tower, location.layer))
         return found
 
     def _check_target_module_exists(self, peft_config: LayerTunerConfig, key: str) -> Any:
@@ -251,20 +251,20 @@ class LayerTuner(EncoderTuner):
         unrestricted = copy.copy(peft_config)
         unrestricted.layers_to_transform = None
         found = check_target_module_exists(unrestricted, key)
-        place = self._locate(key)
-        if not found or place is None:
+        location = self._locate(key)
+        if not found or location is None:
             return found
-        layers = peft_config.for_tower("layers_to_transform", place.tower)
+        layers = peft_config.for_tower("layers_to_transform", location.tower)
         if layers is None:
             return found
-        return place.layer in ([layers] if isinstance(layers, int) else layers)
+        return location.layer in ([layers] if isinstance(layers, int) else layers)
 
     def _locate(self, module_name: str) -> Location | None:
         """Give tower and layer of a module that can take an adapter; None for any other."""
         for tower in self._towers.values():
-            place = tower.locate(module_name)
-            if place is not None and place.inside == self._adapted_module(tower.names.layer):
-                return place
+            location = tower.locate(module_name)
+            if location is not None and location.inside == self._adapted_module(tower.names.layer):
+                return location
         return None
 
     def _wrong_target(self) -> str:
