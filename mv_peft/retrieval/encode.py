@@ -165,7 +165,7 @@ def encode_video_stream(
     on_error: OnError = "raise",
     progress: bool = True,
 ) -> Iterator[EncodedVideos]:
-    """Encode videos as `encode_videos` does, and yield each batch as soon as it is done.
+    """Encode videos as `encode_videos` does, with its nine parameters, and yield each batch as soon as it is done.
 
     Nothing is kept, so that there may be any number of videos. Between two batches the model is as it was before. Where
     torch.distributed is initialised, each process yields its own share of the batches.
@@ -210,7 +210,7 @@ def embed_records(
     on_error: OnError = "raise",
     progress: bool = True,
 ) -> RetrievalEmbeddings:
-    """Encode the texts and videos of records for evaluation.
+    """Encode the texts and videos of records for evaluation; the parameters are those of `encode_videos`.
 
     Equal texts, and equal videos, are encoded once, so that their embeddings are equal to the bit.
 

@@ -87,6 +87,8 @@ class _Adapter(nn.Module):
 class VideoAdapter(_Adapter):
     """The adapter of a vision layer: patches through the bottleneck, [CLS] tokens through Temporal Adaptation.
 
+    There are ten arguments, because each is a number or a switch of the method's configuration.
+
     Args:
         model_dim: Width D of the vision tower.
         bottleneck_dim: Width d of the adapter.
