@@ -33,8 +33,8 @@ class _Limits(Protocol):
 class MVProcessor(ProcessorMixin):
     """A processor of videos and captions for every family of `mv_peft.encoders.families`.
 
-    It is saved and loaded as the processors of Transformers are. Each of its arguments is a setting that is saved, hence
-    there are more than eight.
+    It is saved and loaded as the processors of Transformers are. Each of its arguments is a setting that is saved,
+    hence there are more than eight.
 
     Args:
         image_processor: The model's image processor.

@@ -87,8 +87,8 @@ def evaluate_retrieval(
 ) -> RetrievalResult:
     """Embed captioned videos and measure retrieval among them.
 
-    This is `embed_records` followed by `evaluate_embeddings`, and takes the arguments of both, hence eleven, except those of
-    post-processing. It runs in one process, or in all of torch.distributed, with the same result.
+    This is `embed_records` followed by `evaluate_embeddings`, and takes the arguments of both, hence eleven, except
+    those of post-processing. It runs in one process, or in all of torch.distributed, with the same result.
 
     Args:
         model: A dual encoder that takes videos.
