@@ -284,14 +284,20 @@ def _missing_name(tower: ModelTower) -> str | None:
     except AttributeError:
         return row.layers
     names = (row.layer.attention, row.layer.mlp, *row.layer.linear, *row.layer.norms)
-    layer = getattr(layer, "base_layer", layer)  # an adapter around a whole layer
-    for module, inside in ((layer, names), (tower.module, row.norms)):
-        for name in inside:
-            try:
-                module.get_submodule(name)
-            except AttributeError:
-                return name
-    return None
+    wanted = [(layer, name) for name in names] + [(tower.module, name) for name in row.norms]
+    return next((name for module, name in wanted if not _has(module, name)), None)
+
+
+def _has(module: nn.Module, path: str) -> bool:
+    """Tell whether a module has a submodule, under whatever PEFT has put around the modules on the way."""
+    for name in path.split("."):
+        while name not in module._modules:
+            inner = module._modules.get("base_layer") or module._modules.get("original_module")
+            if inner is None:
+                return False
+            module = inner
+        module = module._modules[name]
+    return True
 
 
 def _refusal(name: str, model_type: str | None) -> str:

@@ -27,7 +27,7 @@ from transformers import CLIPModel
 from transformers.models.clip.modeling_clip import CLIPTextModel
 
 from mv_peft import MVAdapterConfig, MVAdapterModel, enable_video
-from mv_peft.tuners.mv_adapter.layer import MERGE_REFUSAL
+from mv_peft.tuners.mv_adapter.layer import MVAdapterLayer
 from tests.fetch_peft_tests import DEFAULT_FOLDER, peft_tests
 from tests.models import batch, clip_config
 
@@ -209,7 +209,7 @@ def test_common(method, arguments, setting, model_id, monkeypatch):
 
 @pytest.mark.parametrize("method", REFUSED)
 def test_merging_is_refused(method, model_id):
-    with pytest.raises(ValueError, match=MERGE_REFUSAL.split(".")[0]):
+    with pytest.raises(ValueError, match=MVAdapterLayer.merge_refusal.split(".")[0]):
         run(method, model_id, "paper")
 
 
