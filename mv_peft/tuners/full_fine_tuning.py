@@ -122,6 +122,7 @@ class FullFineTuningModel(EncoderTuner):
 
     def _prepare_adapter_config(self, peft_config: FullFineTuningConfig, model_config: dict) -> FullFineTuningConfig:
         if peft_config.target_modules is None:
+            peft_config = copy.copy(peft_config)  # the caller's may be used for another model
             peft_config.target_modules = "|".join(re.escape(name) for name in trained_modules(self.model))
         return peft_config
 

@@ -73,8 +73,6 @@ class EncoderTuner(BaseTuner):
         DualEncoder.of(model)
         took_videos = video_input.is_installed(model)
         check_adapter_name(model, adapter_name, self._parts(), self.containers)
-        # The configuration is completed with what fits this model, and the caller's may be used for another.
-        self.peft_config[adapter_name] = copy.copy(self.peft_config[adapter_name])
         self._check_config(model, self.peft_config[adapter_name])
         video_input.install(model, owner="tuner")
         try:
@@ -222,6 +220,8 @@ class LayerTuner(EncoderTuner):
     def _prepare_adapter_config(self, peft_config: LayerTunerConfig, model_config: dict) -> LayerTunerConfig:
         if peft_config.target_modules is None:
             patterns = [tower.pattern(self._adapted_module(tower.names.layer)) for tower in self._towers.values()]
+            # In a copy, since the caller may use the configuration for a model with other names.
+            peft_config = copy.copy(peft_config)
             peft_config.target_modules = "|".join(patterns)
         elif peft_config.target_modules == INCLUDE_LINEAR_LAYERS_SHORTHAND:
             raise ValueError(f"{self._wrong_target()}, not on '{INCLUDE_LINEAR_LAYERS_SHORTHAND}'. {_RIGHT_TARGET}")
