@@ -229,8 +229,7 @@ def towers(model: nn.Module) -> dict[TowerName, ModelTower]:
         is_inside = hasattr(model, row.root)
         root = getattr(model, row.root) if is_inside else model
         tower = ModelTower(name, row, root, f"{row.root}." if is_inside else "")
-        missing = None if is_inside or not _has_both_towers(model, family) else row.root
-        missing = missing or _missing_name(tower)
+        missing = row.root if _has_both_towers(model, family) and not is_inside else _missing_name(tower)
         if missing is not None:
             raise TypeError(
                 f"{type(model).__name__} has no '{missing}' in its {name} tower, where the table of encoders says that "
@@ -238,12 +237,6 @@ def towers(model: nn.Module) -> dict[TowerName, ModelTower]:
             )
         found[name] = tower
     return found
-
-
-def locate(model: nn.Module, module_name: str) -> Location | None:
-    """Where a module of this name in the model stands; None if it is in no encoder layer."""
-    locations = (tower.locate(module_name) for tower in towers(model).values())
-    return next((location for location in locations if location is not None), None)
 
 
 def embedding_dim(model: nn.Module) -> int:

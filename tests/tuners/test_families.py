@@ -12,6 +12,8 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import (
     CLIPVisionModel,
+    MetaClip2TextModelWithProjection,
+    MetaClip2VisionModelWithProjection,
     Siglip2Config,
     Siglip2Model,
     SiglipTextModel,
@@ -306,6 +308,23 @@ def test_siglip_towers_alone():
         with torch.no_grad():
             got = F.normalize(model(**{argument: inputs[argument]}, **mask).pooler_output, dim=-1)
         assert_close([got], [videos if mask else texts])
+
+
+def test_metaclip_2_towers_alone():
+    whole, inputs = model_of("metaclip_2"), tiny.batch("metaclip_2")
+    vision = MetaClip2VisionModelWithProjection(whole.config.vision_config).eval()
+    text = MetaClip2TextModelWithProjection(whole.config.text_config).eval()
+    for tower in (vision, text):
+        missing = tower.load_state_dict(whole.state_dict(), strict=False).missing_keys
+        assert not missing
+    texts, videos = embed(enable_video(whole), inputs)
+    with torch.no_grad():
+        adapted = get_peft_model(vision, MVAdapterConfig(**SMALL_ADAPTER)).eval()
+        got = adapted(pixel_values=inputs["pixel_values"], frame_mask=inputs["frame_mask"]).image_embeds
+        assert_close([F.normalize(got, dim=-1)], [videos])
+        adapted = get_peft_model(text, MVAdapterConfig(**SMALL_ADAPTER)).eval()
+        got = adapted(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).text_embeds
+        assert_close([F.normalize(got, dim=-1)], [texts])
 
 
 @pytest.mark.parametrize(
